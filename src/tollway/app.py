@@ -1,0 +1,399 @@
+"""Puts the pieces together: a Config in, an ASGI app out. The only file that knows every room.
+
+`prepare` is the parent's part, done once before any worker serves: the data folder and the master key. `create_app` makes one
+worker's app, which opens what lives long when the server starts it (ASGI lifespan) and closes it again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tollway import __version__
+from tollway.calls import Secret
+from tollway.config import next_reset, parse_duration
+from tollway.config.settings import Config
+from tollway.dialects import anthropic_messages, openai_chat
+from tollway.endpoints.dispatch import Dispatch
+from tollway.errors import ConfigError, StorageError, TollwayError
+from tollway.gateway import Gateway
+from tollway.ledger.budgets import NEVER, Account, Budgets
+from tollway.ledger.ledger import Ledger, new_epoch
+from tollway.ledger.pace import Pace
+from tollway.operations import Operation
+from tollway.operations.chat import Chat
+from tollway.policies.report import Report
+from tollway.pricing.catalog import CATALOG_FILE, Catalog, custom_price
+from tollway.pricing.catalog import load as load_catalog
+from tollway.providers import OPERATIONS, registry
+from tollway.routing.choice import Health
+from tollway.snapshot import Binder, Caller, Deployment, Key, Model, Snapshot, Snapshots, digest_of, wildcard_pattern
+from tollway.storage import GLOBAL_SCOPE, KEY_SCOPE, KeyRecord, Storage, open_storage
+from tollway.upstream.client import HttpClient
+from tollway.upstream.proxying import ProxySettings
+from tollway.upstream.wire import Origin, Tls
+
+log = logging.getLogger("tollway")
+
+DATA_FILE = "tollway.db"
+MASTER_KEY_FILE = "tollway-master-key"
+DIALECTS: dict[str, Any] = {openai_chat.NAME: openai_chat, anthropic_messages.NAME: anthropic_messages}
+
+
+class WorkerPlace(Struct, frozen=True):
+    """Which of how many workers this one is."""
+
+    index: int = 0
+    count: int = 1
+
+
+class Prepared(Struct):
+    """What the parent found or made, for whoever announces the gateway."""
+
+    config: Config
+    data_path: Path
+    bodies_path: Path | None
+    master_key_made: Secret | None
+    master_key_path: Path | None
+    models: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def prepare(config: Config) -> Prepared:
+    """Makes the data folder and, where none is set, the master key. Raises ConfigError when the configuration cannot be bound."""
+    folder = data_folder(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    made: Secret | None = None
+    key_path: Path | None = None
+    if config.access.master_key is None:
+        key_path = folder / MASTER_KEY_FILE
+        made, key = _standing_key(key_path)
+        config = replace(config, access=replace(config.access, master_key=key, master_key_made=True))
+    catalog = _catalog()
+    problems, warnings = [], list(config.warnings)
+    binder = _binder(config, catalog, {}, lambda name: None)
+    for entry in config.models:
+        if "*" in entry.provider_model:
+            continue
+        try:
+            deployment = binder.bind(entry, entry.model_name, entry.provider_model)
+        except registry.UnknownProvider as error:
+            problems.append(f"{entry.place}: {error}" if entry.place else str(error))
+            continue
+        except ConfigError as error:
+            problems.extend(error.problems)
+            continue
+        if deployment.missing is not None and deployment.provider.name != "local":
+            warnings.append(f"{entry.model_name}: {deployment.missing}")
+    if problems:
+        raise ConfigError(problems)
+    return Prepared(
+        config=config,
+        data_path=_database(config, folder),
+        bodies_path=folder / "bodies" if config.logs.store_bodies else None,
+        master_key_made=made,
+        master_key_path=key_path,
+        models=tuple(dict.fromkeys(entry.model_name for entry in config.models)),
+        warnings=tuple(dict.fromkeys(warnings)),
+    )
+
+
+#: Where a local model answers and the token it wants, by its name; None while it does not run.
+FindLocal = Callable[[str], tuple[str, Secret] | None]
+
+
+def create_app(config: Config, *, worker: WorkerPlace | None = None, local: FindLocal = lambda name: None) -> App:
+    """One worker's ASGI app. Nothing is opened before the server starts it."""
+    return App(config, worker or WorkerPlace(), local)
+
+
+class App:
+    """The gateway as an ASGI app. Owns storage, ledger and upstream from lifespan's startup to its shutdown."""
+
+    def __init__(self, config: Config, worker: WorkerPlace, local: FindLocal) -> None:
+        self.config = config
+        self._local = local
+        self.bounds = config.bounds  # of what clients may send; for whoever makes the server
+        self.worker = worker
+        self.catalog = _catalog()
+        self.told = Report(())
+        self._health: dict[str, Health] = {}
+        self._paces: dict[bytes, Pace] = {}
+        self._cold: Any = None
+        self.dispatch: Dispatch | None = None
+        self.storage: Storage
+        self.ledger: Ledger
+        self.snapshots: Snapshots
+        self.upstream: HttpClient
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if self.dispatch is not None and scope["type"] != "lifespan":
+            await self.dispatch(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+        else:
+            raise RuntimeError("the app was not started: the server must speak ASGI's lifespan protocol")
+
+    async def _live(self, receive: Any, send: Any) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                try:
+                    await self.open()
+                except TollwayError as error:
+                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                    return
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self.close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    # --- opening and closing
+
+    async def open(self) -> None:
+        """Opens storage, replays what dead workers left, binds the first snapshot. Never waits for the network."""
+        config = self.config
+        folder = data_folder(config)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.storage = await open_storage(
+            config.storage.database_url.reveal() if config.storage.database_url else _database(config, folder)
+        )
+        self.budgets = Budgets(
+            wait_s_max=config.money.hold_wait_s_max,
+            clock=time.time,
+            exceeded_status=config.money.budget_exceeded_status,
+        )
+        epoch = new_epoch(int(time.time() * 1_000_000))
+        self.ledger = Ledger(
+            spend=self.storage.spend,
+            budgets=self.budgets,
+            directory=folder / "journal",
+            epoch=epoch,
+            fsync=config.storage.journal_fsync,
+            on_trouble=log.error,
+        )
+        await self.ledger.open()
+        network = config.network
+        self.upstream = HttpClient(proxies=ProxySettings(network.https_proxy, network.http_proxy, network.no_proxy))
+        self.snapshots = Snapshots(await self._build(config, number=1))
+        gateway = Gateway(
+            upstream=self.upstream,
+            ledger=self.ledger,
+            budgets=self.budgets,
+            told=self.told,
+            dialects=DIALECTS,
+            monotonic=time.monotonic,
+            wall=time.time,
+        )
+        self.dispatch = Dispatch(
+            gateway=gateway,
+            snapshots=self.snapshots,
+            operations=operations(),
+            epoch=epoch,
+            monotonic=time.monotonic,
+            wall=time.time,
+            cold=self._management,
+        )
+
+    async def close(self) -> None:
+        """Calls are over: drains the journal, closes connections and storage."""
+        self.dispatch = None
+        await self.upstream.close()
+        await self.ledger.close()
+        await self.storage.close()
+
+    def _management(self) -> Any:
+        """The management API, made when somebody first asks for it: FastAPI costs 25 MB and 300 ms."""
+        if self._cold is None:
+            from tollway import admin
+            from tollway.office import AppOffice
+
+            self._cold = admin.build(AppOffice(self))
+        return self._cold
+
+    # --- what is in force
+
+    async def reload(self, config: Config) -> None:
+        """Puts another configuration in force, whole. Raises ConfigError and changes nothing when it cannot be bound."""
+        snapshot = await self._build(config, number=self.snapshots.current.number + 1)
+        self.config = config
+        self.snapshots.swap(snapshot)
+
+    async def keys_changed(self) -> None:
+        """Puts the keys in force as the storage has them now."""
+        self.snapshots.swap(await self._build(self.config, number=self.snapshots.current.number + 1))
+
+    async def _build(self, config: Config, *, number: int) -> Snapshot:
+        binder = _binder(config, self.catalog, self._health, self._local)
+        grouped: dict[str, list[Deployment]] = {}
+        wildcards = []
+        for entry in config.models:
+            if "*" in entry.model_name:
+                wildcards.append((wildcard_pattern(entry.model_name), entry))
+            else:
+                deployment = binder.bind(entry, entry.model_name, entry.provider_model)
+                grouped.setdefault(entry.model_name, []).append(deployment)
+        wildcards.sort(key=lambda pair: len(pair[1].model_name.replace("*", "")), reverse=True)
+        records = await self.storage.keys.load_all()
+        accounts = await self._gateway_accounts(config)
+        keys: dict[bytes, Caller] = {}
+        for record in records:
+            keys[record.token] = Caller("key", self._key(record, accounts, config))
+        now_us = int(time.time() * 1_000_000)
+        for old in await self.storage.keys.predecessors():
+            current = keys.get(old.token)
+            if current is not None and old.until_us > now_us:
+                keys[old.old] = current
+        master = config.access.master_key
+        return Snapshot(
+            number=number,
+            config=config,
+            catalog=self.catalog,
+            models={name: Model(name, tuple(group)) for name, group in grouped.items()},
+            wildcards=wildcards,
+            keys=keys,
+            master_digest=digest_of(master.reveal()) if master else None,
+            keyless=config.access.master_key_made,
+            gateway_accounts=accounts,
+            bind=binder.bind,
+        )
+
+    async def _gateway_accounts(self, config: Config) -> tuple[Account, ...]:
+        """The whole gateway's own budget."""
+        known = self.ledger.accounts.get((GLOBAL_SCOPE, ""))
+        if known is None:
+            spent = await self.storage.spend.spent(GLOBAL_SCOPE, "")
+            known = Account(
+                GLOBAL_SCOPE,
+                "",
+                label="Gateway.",
+                spent=spent.spend_nano if spent else 0,
+                total=spent.total_nano if spent else 0,
+                period_start_us=spent.period_start_us if spent else 0,
+            )
+            self.ledger.accounts[GLOBAL_SCOPE, ""] = known
+        money = config.money
+        known.limit = _nano(money.max_budget_usd)
+        self._set_period(known, config, money.budget_duration, None)
+        return (known,)
+
+    def _key(self, record: KeyRecord, standing: tuple[Account, ...], config: Config) -> Key:
+        token = record.token.hex()
+        account = self.ledger.accounts.get((KEY_SCOPE, token))
+        if account is None:
+            account = Account(
+                KEY_SCOPE,
+                token,
+                label=f"Key={record.key_alias or ''} ({record.key_name})",
+                spent=record.spend_nano,
+                total=record.total_spend_nano,
+                period_start_us=record.period_start_us,
+            )
+            self.ledger.accounts[KEY_SCOPE, token] = account
+        account.label = f"Key={record.key_alias or ''} ({record.key_name})"
+        account.limit = record.max_budget_nano
+        self._set_period(account, config, record.budget_duration, record.budget_reset_us)
+        pace = None
+        if record.rpm_limit is not None or record.tpm_limit is not None or record.parallel_max is not None:
+            pace = self._paces.get(record.token)
+            if pace is None:
+                pace = self._paces[record.token] = Pace()
+            pace.change(rpm=record.rpm_limit, tpm=record.tpm_limit, parallel_max=record.parallel_max)
+        accounts = (account, *(a for a in standing if a.limit is not None or a.scope == GLOBAL_SCOPE))
+        return Key(record, account, accounts, pace)
+
+    def _set_period(self, account: Account, config: Config, duration: str | None, reset_us: int | None) -> None:
+        if duration is None:
+            account.resets_at, account.next_reset = NEVER, None
+            return
+        parsed = parse_duration(duration)
+        money = config.money
+
+        def following(now: float) -> float:
+            moment = datetime.fromtimestamp(now, UTC)
+            return next_reset(parsed, moment, timezone=money.timezone, reset_time=money.budget_reset_time).timestamp()
+
+        if reset_us is None:
+            reset_at = account.resets_at if account.resets_at != NEVER else following(time.time())
+        else:
+            reset_at = max(reset_us / 1e6, account.resets_at if account.resets_at != NEVER else 0.0)
+        account.resets_at, account.next_reset = reset_at, following
+        account.roll(time.time())
+
+
+# --- pieces --------------------------------------------------------------------------------------------------------
+
+
+def operations() -> dict[str, Operation]:
+    """Every kind of call, by name."""
+    return {"chat": Chat(openai_chat, DIALECTS)}
+
+
+def data_folder(config: Config) -> Path:
+    """Where everything is kept: what the configuration says, else beside the configuration file, else here."""
+    if config.storage.data_dir:
+        return Path(config.storage.data_dir).expanduser()
+    return Path(config.config_path).resolve().parent if config.config_path else Path.cwd()
+
+
+def _database(config: Config, folder: Path) -> Path:
+    return folder / DATA_FILE
+
+
+def _standing_key(path: Path) -> tuple[Secret | None, Secret]:
+    """(the key if it was made just now, the key). Readable by its owner alone."""
+    try:
+        return None, Secret(path.read_text().strip())
+    except FileNotFoundError:
+        key = "sk-" + secrets.token_urlsafe(24)
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(fd, "w") as file:
+            file.write(key + "\n")
+        return Secret(key), Secret(key)
+    except OSError as error:
+        raise StorageError(f"the master key cannot be read from {path}: {error}") from error
+
+
+def _catalog() -> Catalog:
+    return load_catalog(resources.files("tollway.pricing").joinpath(CATALOG_FILE).read_bytes())
+
+
+def _binder(config: Config, catalog: Catalog, health: dict[str, Health], local: FindLocal) -> Binder:
+    return Binder(
+        config,
+        catalog,
+        resolve=registry.resolve,
+        parse_url=parse_url,
+        custom_price=custom_price,
+        health=health,
+        local=local,
+        user_agent=f"tollway/{__version__}",
+        operations=OPERATIONS,
+    )
+
+
+def parse_url(url: str, tls: Tls) -> tuple[Origin, str]:
+    """A base URL as who is called and the path before every operation's. Raises ConfigError."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError([f"{url.split('?', maxsplit=1)[0]!r} is not an http or https URL"])
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return Origin(parts.scheme, parts.hostname, port, tls), parts.path.rstrip("/")
+
+
+def _nano(usd: str | None) -> int | None:
+    from decimal import Decimal
+
+    return None if usd is None else int(Decimal(usd) * 1_000_000_000)

@@ -1,0 +1,1 @@
+"""What a person types: the `tollway` command, the processes it starts, and what it says."""

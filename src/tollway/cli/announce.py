@@ -1,0 +1,55 @@
+"""What the gateway says when it has started: plain text, one screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tollway import __version__
+from tollway.cli.binding import EVERYWHERE, url_of
+
+if TYPE_CHECKING:
+    from tollway.app import Prepared
+
+MODELS_SHOWN_MAX = 12
+_NO_BODIES = "not stored (store_prompts_in_spend_logs: true under general_settings stores them)"
+
+
+def announcement(prepared: Prepared, *, host: str, port: int, tls: bool, warnings: Iterable[str]) -> str:
+    """The text, without a newline at its end. It holds a master key made just now: print it, log it nowhere."""
+    url = url_of(host, port, tls=tls)
+    lines = [
+        f"Tollway {__version__}",
+        "",
+        f"  Serving  {url}{' and every other address of this machine' if host in {EVERYWHERE, '::'} else ''}",
+        f"  Models   {_models(prepared.models)}",
+        f"  Data     {prepared.data_path}",
+        f"  Bodies   {prepared.bodies_path or _NO_BODIES}",
+    ]
+    if prepared.master_key_made is not None:
+        lines += [
+            "",
+            f"  Master key, made just now and kept in {prepared.master_key_path}, which only you can read:",
+            f"  {prepared.master_key_made.reveal()}",
+        ]
+    lines += ["", "  Make a key for a caller:", f"  {_make_a_key(url, prepared.master_key_path)}"]
+    told = [*prepared.warnings, *warnings]
+    if told:
+        lines += ["", *(f"  warning: {sentence}" for sentence in told)]
+    return "\n".join(lines)
+
+
+def _models(models: tuple[str, ...]) -> str:
+    if not models:
+        return "none yet: start with --model or --config"
+    shown = ", ".join(models[:MODELS_SHOWN_MAX])
+    return f"{shown} and {len(models) - MODELS_SHOWN_MAX} more" if len(models) > MODELS_SHOWN_MAX else shown
+
+
+def _make_a_key(url: str, master_key_path: Path | None) -> str:
+    master = f"$(cat {master_key_path})" if master_key_path is not None else "$LITELLM_MASTER_KEY"
+    return (
+        f'curl {url}/key/generate -H "Authorization: Bearer {master}" '
+        """-H "Content-Type: application/json" -d '{"key_alias": "me", "max_budget": 10}'"""
+    )

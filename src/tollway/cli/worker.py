@@ -1,0 +1,89 @@
+"""A worker of several: `python -m tollway.cli.worker`, started by `workers.py` and by nobody else.
+
+Its settings come as one JSON line on stdin. It says one byte on the ready descriptor once it listens, and ends when its
+stdin closes: a parent that is killed outright leaves no worker behind.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+
+from tollway.cli.flags import Flags, read_config, with_master_key
+from tollway.cli.local_models import HoldUntilLoaded, LocalAddress, finder
+from tollway.config.settings import Config
+
+if TYPE_CHECKING:
+    from tollway.cli.server import GatewayServer
+
+#: How long calls in flight may still run once the parent is gone.
+ORPHAN_S_MAX = 1.0
+
+
+class WorkerSettings(Struct, frozen=True, kw_only=True):
+    """What a worker is told. It travels through a pipe and is written nowhere: it holds the master key and tokens."""
+
+    flags: Flags
+    index: int
+    count: int
+    socket_fd: int
+    ready_fd: int
+    master_key: str | None
+    local: dict[str, LocalAddress]
+
+
+def main() -> int:
+    """Serves until SIGTERM or until the parent is gone."""
+    settings = msgspec.json.decode(sys.stdin.buffer.readline(), type=WorkerSettings)
+    from tollway.app import WorkerPlace, create_app
+    from tollway.cli.logs import set_up_logs
+    from tollway.cli.server import serve_app
+
+    def config_in_force() -> Config:
+        return with_master_key(read_config(settings.flags), settings.master_key)
+
+    config = config_in_force()
+    set_up_logs(config.logs)
+    app = create_app(config, worker=WorkerPlace(settings.index, settings.count), local=finder(settings.local))
+
+    async def reload() -> None:
+        await app.reload(config_in_force())
+
+    return serve_app(
+        HoldUntilLoaded(app, settings.local) if settings.local else app,
+        socket.socket(fileno=settings.socket_fd),
+        settings.flags,
+        on_started=lambda: _say_ready(settings.ready_fd),
+        on_hangup=reload,
+        before_serving=_watch_the_parent,
+    )
+
+
+def _say_ready(ready_fd: int) -> None:
+    os.write(ready_fd, b".")
+    os.close(ready_fd)
+
+
+def _watch_the_parent(server: GatewayServer) -> None:
+    # Ctrl-C reaches every process of the terminal; ending is the parent's to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def end_with_stdin() -> None:
+        sys.stdin.buffer.read()
+        server.should_exit = True
+        server.force_exit = True
+        threading.Event().wait(ORPHAN_S_MAX)
+        os._exit(1)
+
+    threading.Thread(target=end_with_stdin, name="watch the parent", daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,347 @@
+"""Names that LiteLLM Proxy 1.106.2 gives to settings: facts, to tell a typing mistake from a setting Tollway lacks.
+
+Taken from its configuration models and module attributes on 2026-11-21; described at
+https://docs.litellm.ai/docs/proxy/config_settings and https://docs.litellm.ai/docs/proxy/configs. A name stands here
+whether Tollway has the setting or not; what Tollway has stands in the tables of `sections.py` and `models.py`.
+"""
+
+from __future__ import annotations
+
+
+def _names(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+#: Sections of the file.
+TOP_LEVEL = _names(
+    """
+    agent_list agents assistant_settings callback_settings credential_list default_vertex_config
+    environment_variables files_settings finetune_settings general_settings guardrails include litellm_settings
+    mcp_servers mcp_tools model_list policies policy_attachments prompts router_settings sandbox_tools
+    search_tools vector_store_registry worker_registry
+    """
+)
+
+#: `general_settings`.
+GENERAL_SETTINGS = _names(
+    """
+    admin_only_routes admission_queue_timeout_seconds alert_to_webhook_url alert_type_config alert_types
+    alerting alerting_args alerting_threshold allow_cli_sso_verification_uri_complete
+    allow_client_side_credentials allow_public_health_readiness_details allow_requests_on_db_unavailable
+    allow_unmanaged_response_ids allow_user_auth allowed_file_extensions allowed_ips allowed_routes
+    always_include_stream_usage apply_user_budget_to_team_keys auto_redirect_ui_login_to_sso
+    background_health_check_model_groups background_health_checks blocked_file_extensions cancel_on_disconnect
+    claude_code_gateway_managed_settings completion_model control_plane_url coordination_redis custom_auth
+    custom_auth_run_common_checks custom_key_generate custom_key_policy custom_key_update custom_sso
+    custom_team_metadata_validate custom_ui_sso_sign_in_handler dangerously_permit_weak_or_unset_master_key
+    database_args database_connect_timeout database_connection_pool_limit database_connection_pool_timeout
+    database_connection_timeout database_disable_prepared_statements database_extra_connection_params
+    database_max_idle_connection_lifetime database_socket_timeout database_type database_url
+    default_team_disabled disable_auto_add_proxy_admin_to_teams disable_batch_input_file_rate_limiting
+    disable_bedrock_agent_runtime_passthrough disable_budget_reservation disable_custom_api_keys
+    disable_env_credential_login disable_error_logs disable_key_generate_for_org_admin disable_master_key_return
+    disable_password_login_when_sso_enabled disable_prisma_schema_update disable_reset_budget
+    disable_responses_id_security disable_retry_on_max_parallel_request_limit_error disable_spend_logs
+    disable_spend_updates drain_endpoint_token enable_claude_code_gateway enable_drain_endpoint
+    enable_health_check_routing enable_jwt_auth enable_mcp_registry enable_oauth2_auth enable_oauth2_proxy_auth
+    enable_openai_websocket_passthrough enable_public_model_hub enforce_fallback_model_access enforce_rbac
+    enforce_user_param enforced_params expose_fallback_errors_to_caller fail_closed_budget_enforcement
+    fail_closed_rate_limit_enforcement failed_login_block_seconds failed_login_window_seconds
+    forward_client_headers_to_llm_api forward_llm_provider_auth_headers forward_openai_org_id
+    global_max_parallel_requests health_check_concurrency health_check_details
+    health_check_ignore_transient_errors health_check_interval health_check_skip_disabled_background_models
+    health_check_staleness_threshold hide_default_credentials_hint image_generation_model
+    include_call_id_in_error_body infer_model_from_keys key_management_settings key_management_system
+    litellm_jwtauth litellm_key_header_name master_key max_batch_file_records max_batch_file_size_mb
+    max_batch_file_uploads_per_day max_failed_login_attempts_per_source
+    max_failed_login_attempts_per_source_overrides max_file_downloads_per_minute max_file_size_mb
+    max_in_flight_requests_per_worker max_parallel_requests max_queued_requests_per_worker max_request_size_mb
+    max_response_size_mb maximum_autorouter_session_retention_period maximum_daily_tag_spend_retention_period
+    maximum_health_check_retention_period maximum_spend_logs_cleanup_batch_size
+    maximum_spend_logs_cleanup_batch_timeout maximum_spend_logs_cleanup_cron
+    maximum_spend_logs_cleanup_max_batches maximum_spend_logs_cleanup_run_budget
+    maximum_spend_logs_retention_interval maximum_spend_logs_retention_period mcp_advertised_versions
+    mcp_allow_all_keys_respects_mcp_scope mcp_allowed_clients mcp_client_id_header
+    mcp_client_side_auth_header_name mcp_internal_ip_ranges mcp_prefer_client_id_metadata_document
+    mcp_required_fields mcp_session_token_signing mcp_trusted_proxy_ranges mcp_xff_num_trusted_hops
+    missing_session_id model_list_healthy_only moderation_model oauth2_config_mappings otel
+    pass_through_endpoints pass_through_request_timeout passthrough_managed_object_ids
+    password_policy_check_breached_passwords password_policy_min_length password_policy_require_lowercase
+    password_policy_require_numbers password_policy_require_special_characters password_policy_require_uppercase
+    plugins provider_url_destination_allowed_hosts proxy_batch_polling_interval proxy_batch_write_at
+    proxy_budget_rescheduler_max_time proxy_budget_rescheduler_min_time proxy_config_reload_interval_seconds
+    public_routes reject_clientside_metadata_tags require_end_user_mcp_access_defined
+    require_key_mcp_access_defined responses_websocket_session_limit_seconds role_permissions
+    scheduled_job_stagger search_tool_deny_by_default search_tools
+    skip_batch_input_file_rate_limiting_for_models skip_batch_input_file_rate_limiting_for_providers
+    spend_capture_rate_check spend_logs_metadata_fields spend_report_frequency store_model_in_db
+    store_prompts_in_spend_logs supported_db_objects team_metadata_schema team_metadata_validation_error_message
+    team_metadata_validation_timeout token_rate_limit_type tracing track_unmanaged_batch_cost
+    transcribe_media_buckets trusted_proxy_ranges ui_access_mode use_azure_key_vault use_google_kms
+    use_redis_transaction_buffer use_shared_health_check use_spend_logs_partitioning use_team_public_model_name
+    use_x_forwarded_for user_api_key_cache_max_size user_api_key_cache_ttl user_header_mappings user_header_name
+    user_mcp_management_mode user_url_allowed_hosts user_url_validation vector_store_deny_by_default
+    """
+)
+
+#: `litellm_settings`.
+LITELLM_SETTINGS = _names(
+    """
+    COHERE_DEFAULT_EMBEDDING_INPUT_TYPE aclient_session adapters add_function_to_prompt
+    add_user_information_to_llm_headers agent_search_embedding_model aiohttp_trust_env
+    allow_dynamic_callback_disabling allowed_fails anthropic_key anthropic_sse_ping_interval_seconds api_base
+    api_key api_version apply_search_free_tier argilla_batch_size argilla_transformation_object
+    audit_log_callbacks aws_sqs_callback_params azure_key banned_keywords_list
+    bedrock_neutralize_orphaned_tool_blocks bedrock_request_metadata_fields
+    block_requests_for_models_without_pricing blocked_user_list blog_posts_url budget_duration
+    budget_exceeded_status_code budget_exceeded_throttle_percentage budget_reset_time budget_rollover cache
+    cache_params caching callback_settings callbacks client_session cold_storage_custom_logger
+    content_policy_fallbacks context_window_fallbacks cost_discount_config cost_margin_config credential_list
+    custom_prometheus_metadata_labels custom_prometheus_tags custom_prompt_dict custom_provider_map
+    datadog_llm_observability_params datadog_params datadog_use_v1 default_fallbacks default_in_memory_ttl
+    default_internal_user_params default_key_generate_params default_key_max_budget_alert_emails
+    default_max_internal_user_budget default_redis_batch_cache_expiry default_redis_ttl default_soft_budget
+    default_team_params default_team_settings disable_add_prefix_to_prompt
+    disable_add_transform_inline_image_block disable_add_user_agent_to_request_tags disable_aiohttp_transport
+    disable_aiohttp_trust_env disable_anthropic_gemini_context_caching_transform
+    disable_copilot_system_to_assistant disable_end_user_cost_tracking
+    disable_end_user_cost_tracking_prometheus_only disable_hf_tokenizer_download disable_stop_sequence_limit
+    disable_streaming_logging disable_token_counter disable_vertex_batch_output_transformation drop_params
+    dynamodb_table_name email enable_anthropic_prompt_caching enable_azure_ad_token_refresh
+    enable_caching_on_provider_specific_optional_params enable_end_user_cost_tracking_prometheus_only
+    enable_gemini_default_thinking_level_low enable_json_schema_validation enable_key_alias_format_validation
+    enable_loadbalancing_on_batch_endpoints enable_model_config_credential_overrides enable_preview_features
+    enable_redis_auth_cache error_logs expose_router_debug_in_errors extra_spend_tag_headers failure_callback
+    fallbacks filter_invalid_headers force_ipv4 force_redis_hash_tag_grouping
+    forward_traceparent_to_llm_provider gcs_pub_sub_use_v1 gdc_api_base gemini_live_defer_setup
+    generic_api_use_v1 generic_logger_headers global_bitbucket_config global_disable_no_log_param
+    global_gitlab_config global_prompt_directory google_moderation_confidence_threshold
+    guardrail_name_config_map guardrails headers http2 include_cost_in_streaming_usage
+    initialized_langfuse_clients input_callback internal_user_budget_duration json_logs key_alias_pattern
+    key_generation_settings langfuse_default_tags langfuse_enable_update_trace_keys langsmith_batch_size
+    llamaguard_model_name llamaguard_unsafe_content_categories llm_guard_mode log_auth_failure_key_identity
+    log_client_error_tracebacks log_raw_request_response logged_real_time_event_types logging max_budget
+    max_end_user_budget max_end_user_budget_id max_fallbacks max_internal_user_budget max_tokens
+    max_ui_session_budget max_user_budget mcp_aliases mcp_tool_search model_alias_map model_fallbacks
+    model_group_settings models_by_provider modify_params network_mock newrelic_params num_retries
+    num_retries_per_request openai_key openai_moderations_model_name openai_system_messages_first organization
+    otel_tenant_destination_mode output_parse_pii overwrite_user_with_key_hash pointfive_params post_call_rules
+    pre_call_rules predibase_tenant_id presidio_ad_hoc_recognizers priority_reservation
+    priority_reservation_settings prometheus_deployment_and_latency_caller_identity
+    prometheus_emit_input_sequence_length_label prometheus_emit_rate_limit_labels prometheus_emit_stream_label
+    prometheus_end_user_metrics_cleanup_interval_seconds prometheus_end_user_metrics_max_series_per_metric
+    prometheus_end_user_metrics_ttl_seconds prometheus_exclude_labels prometheus_exclude_metrics
+    prometheus_initialize_budget_metrics prometheus_latency_buckets prometheus_metrics_cleanup_interval_seconds
+    prometheus_metrics_config prometheus_metrics_max_series_per_metric prometheus_metrics_ttl_seconds
+    prometheus_user_budget_label_include_email_alias prompt_name_config_map
+    provider_url_destination_allowed_hosts proxy_auth public_agent_groups public_mcp_hub_strict_whitelist
+    public_mcp_servers public_model_groups public_model_groups_links public_skills_index reasoning_auto_summary
+    redact_messages_in_exceptions redact_user_api_key_info request_correlation_in_logs request_timeout
+    require_auth_for_metrics_endpoint require_managed_files responses return_response_headers
+    route_all_chat_openai_to_responses s3_audit_callback_params s3_callback_params safe_memory_mode
+    secret_manager_client service_callback set_verbose skill_search_embedding_model
+    skip_system_message_in_guardrail skip_tool_message_in_guardrail sse_keepalive_ping_interval_seconds
+    ssl_certificate ssl_ecdh_curve ssl_security_level ssl_verify standard_logging_payload_excluded_fields
+    store_audit_logs strip_anthropic_total_tokens success_callback suppress_debug_info tag_budget_config
+    telemetry timezone token turn_off_message_logging upperbound_key_generate_params use_aiohttp_transport
+    use_chat_completions_url_for_anthropic_messages use_client use_litellm_proxy user_url_allowed_hosts
+    user_url_validation validate_end_user_id_in_db vector_store_index_registry vector_store_registry
+    vector_store_search_failure_mode vertex_ai_safety_settings vertex_location vertex_project zerobus_params
+    """
+)
+
+#: `router_settings`.
+ROUTER_SETTINGS = _names(
+    """
+    alerting_config allowed_fails allowed_fails_policy assistants_config auto_router_capability_limit
+    background_health_check_model_groups cache_kwargs cache_responses caching_groups client_ttl
+    content_policy_fallbacks context_window_fallbacks cooldown_time debug_level default_fallbacks
+    default_litellm_params default_max_parallel_requests default_priority deployment_affinity_ttl_seconds
+    disable_cooldowns enable_health_check_routing enable_pre_call_checks enable_tag_filtering
+    enable_weighted_failover fallback_access_check fallback_budget_check fallbacks guardrail_list
+    health_check_ignore_transient_errors health_check_staleness_threshold ignore_invalid_deployments
+    max_fallbacks model_group_affinity_config model_group_alias model_group_retry_policy num_retries
+    optional_pre_call_checks plugins polling_interval provider_budget_config redis_db redis_host redis_password
+    redis_port redis_url retry_after retry_policy router_general_settings routing_groups routing_strategy
+    routing_strategy_args search_tools set_verbose stream_timeout tag_filtering_match_any tag_routing_prefix
+    timeout
+    """
+)
+
+#: `model_list[].litellm_params`, prices and request parameters aside.
+LITELLM_PARAMS = _names(
+    """
+    adaptive_router_config adaptive_router_default_model allow_client_keepalive_override allowed_model_region
+    anthropic_disable_workload_identity_federation anthropic_federation_rule_id
+    anthropic_federation_workspace_id anthropic_identity_source anthropic_identity_token
+    anthropic_identity_token_file anthropic_issuer_audience anthropic_issuer_signing_key_ref
+    anthropic_issuer_subject anthropic_issuer_ttl_seconds anthropic_issuer_url anthropic_keycloak_auth_method
+    anthropic_keycloak_client_id anthropic_keycloak_client_secret_ref anthropic_keycloak_scope
+    anthropic_keycloak_token_url anthropic_organization_id anthropic_service_account_id api_base api_key
+    api_type api_version auto_router_config auto_router_config_path auto_router_default_model
+    auto_router_embedding_model auto_router_max_input_chars auto_router_model_compression
+    auto_router_routing_compression aws_access_key_id aws_batch_role_arn aws_bedrock_project_id
+    aws_bedrock_runtime_endpoint aws_external_id aws_profile_name aws_region aws_region_name aws_role_name
+    aws_secret_access_key aws_session_name aws_session_tags aws_session_token aws_sts_endpoint
+    aws_web_identity_token azure_ad_token azure_password azure_scope azure_username bedrock_tags bos_token
+    bucket_name budget_duration cache caching client_id client_secret complexity_router_config
+    complexity_router_default_model configurable_clientside_auth_params context_window_fallbacks
+    custom_llm_provider custom_tokenizer default_api_key_rpm_limit default_api_key_tpm_limit deployment_id
+    disable_add_transform_inline_image_block drop_params eos_token fallbacks final_prompt_value
+    fireworks_forward_user_id force_timeout gcs_bucket_name guardrails hf_model_name initial_prompt_value itpm
+    keepalive_seconds litellm_call_id litellm_credential_name litellm_metadata litellm_trace_id max_budget
+    max_file_size_mb max_retries merge_reasoning_content_in_choices milvus_db_name milvus_partition_names
+    milvus_text_field mock_delay mock_response mock_timeout mock_tool_calls model model_info no-log
+    openai_identity_provider_id openai_identity_token_file openai_service_account_id organization otpm
+    output_vector_size project project_id prompt_id prompt_variables provider_affinity_header
+    quality_router_config quality_router_default_model region region_name roles rpm s3_access_key_id
+    s3_bucket_name s3_bucket_owner s3_encryption_key_id s3_endpoint_url s3_output_bucket_name s3_region_name
+    s3_secret_access_key space_id stream_timeout stream_timeout_by_service_tier tag_regex tags tenant_id
+    tiered_pricing timeout timeout_by_service_tier token tpm ttl use_chat_completions_api use_in_pass_through
+    use_litellm_proxy use_xai_oauth valkey_embedding_field valkey_host valkey_password valkey_port valkey_ssl
+    valkey_text_field vector_store_id vertex_ai_credentials vertex_ai_location vertex_ai_project
+    vertex_credentials vertex_location vertex_project watsonx_region_name zen_api_key
+    """
+)
+
+#: Fields of request bodies, OpenAI's and other providers': in `litellm_params` they are a deployment's defaults.
+REQUEST_PARAMS = _names(
+    """
+    audio background background_color best_of chat_template_kwargs context_management dimensions echo
+    enable_thinking encoding_format format frequency_penalty function_call functions guided_choice
+    guided_grammar guided_json guided_regex ignore_eos include include_reasoning input_type instructions
+    keep_alive language length_penalty logit_bias logprobs max_chunks_per_doc max_completion_tokens
+    max_output_tokens max_tokens max_tokens_per_doc max_tool_calls metadata min_p min_tokens mirostat
+    mirostat_eta mirostat_tau modalities models n num_ctx num_gpu num_keep num_predict num_thread
+    output_compression output_config output_format parallel_tool_calls plugins prediction presence_penalty
+    previous_response_id prompt prompt_cache_key prompt_cache_retention provider quality random_seed rank_fields
+    reasoning reasoning_effort reasoning_format repeat_last_n repeat_penalty repetition_penalty response_format
+    return_documents route safe_prompt safetySettings safety_identifier safety_settings search_parameters seed
+    service_tier size skip_special_tokens speed stop stop_sequences store stream stream_options style suffix
+    system temperature text tfs_z think thinking thinkingConfig timestamp_granularities tool_choice tools top_a
+    top_k top_logprobs top_n top_p transforms truncation typical_p use_beam_search user verbosity voice
+    web_search_options
+    """
+)
+
+#: Prices, in `litellm_params` or `model_info`; the names of the public price list.
+PRICES = _names(
+    """
+    annotation_cost_per_page annotation_cost_per_page_batches cache_creation_input_audio_token_cost
+    cache_creation_input_token_cost cache_creation_input_token_cost_above_100k_tokens
+    cache_creation_input_token_cost_above_100k_tokens_batches cache_creation_input_token_cost_above_1hr
+    cache_creation_input_token_cost_above_1hr_above_100k_tokens
+    cache_creation_input_token_cost_above_1hr_above_200k_tokens
+    cache_creation_input_token_cost_above_200k_tokens cache_creation_input_token_cost_above_200k_tokens_batches
+    cache_creation_input_token_cost_above_272k_tokens cache_creation_input_token_cost_above_272k_tokens_batches
+    cache_creation_input_token_cost_above_272k_tokens_decisions
+    cache_creation_input_token_cost_above_272k_tokens_flex
+    cache_creation_input_token_cost_above_272k_tokens_priority
+    cache_creation_input_token_cost_above_272k_tokens_ultrafast cache_creation_input_token_cost_batches
+    cache_creation_input_token_cost_decisions cache_creation_input_token_cost_flex
+    cache_creation_input_token_cost_priority cache_creation_input_token_cost_ultrafast
+    cache_read_input_audio_token_cost cache_read_input_image_token_cost cache_read_input_token_cost
+    cache_read_input_token_cost_above_100k_tokens cache_read_input_token_cost_above_100k_tokens_batches
+    cache_read_input_token_cost_above_200k_tokens cache_read_input_token_cost_above_200k_tokens_batches
+    cache_read_input_token_cost_above_200k_tokens_priority cache_read_input_token_cost_above_272k_tokens
+    cache_read_input_token_cost_above_272k_tokens_batches
+    cache_read_input_token_cost_above_272k_tokens_decisions cache_read_input_token_cost_above_272k_tokens_flex
+    cache_read_input_token_cost_above_272k_tokens_priority
+    cache_read_input_token_cost_above_272k_tokens_ultrafast cache_read_input_token_cost_above_512k_tokens
+    cache_read_input_token_cost_balanced cache_read_input_token_cost_batches
+    cache_read_input_token_cost_decisions cache_read_input_token_cost_flex cache_read_input_token_cost_priority
+    cache_read_input_token_cost_ultrafast citation_cost_per_token code_interpreter_cost_per_session
+    computer_use_input_cost_per_1k_tokens computer_use_output_cost_per_1k_tokens cost_per_second
+    explicit_cache_read_input_token_cost file_search_cost_per_1k_calls file_search_cost_per_gb_per_day
+    google_maps_grounding_cost_per_query guardrail_cost_per_unit input_cost_per_audio_per_second
+    input_cost_per_audio_per_second_above_128k_tokens input_cost_per_audio_token
+    input_cost_per_audio_token_batches input_cost_per_audio_token_priority input_cost_per_character
+    input_cost_per_character_above_128k_tokens input_cost_per_image input_cost_per_image_above_128k_tokens
+    input_cost_per_image_token input_cost_per_image_token_batches input_cost_per_pixel input_cost_per_query
+    input_cost_per_request input_cost_per_second input_cost_per_text_message input_cost_per_token
+    input_cost_per_token_above_100k_tokens input_cost_per_token_above_100k_tokens_batches
+    input_cost_per_token_above_128k_tokens input_cost_per_token_above_200k_tokens
+    input_cost_per_token_above_200k_tokens_batches input_cost_per_token_above_200k_tokens_priority
+    input_cost_per_token_above_272k_tokens input_cost_per_token_above_272k_tokens_batches
+    input_cost_per_token_above_272k_tokens_decisions input_cost_per_token_above_272k_tokens_flex
+    input_cost_per_token_above_272k_tokens_priority input_cost_per_token_above_272k_tokens_ultrafast
+    input_cost_per_token_above_512k_tokens input_cost_per_token_balanced input_cost_per_token_batches
+    input_cost_per_token_cache_hit input_cost_per_token_decisions input_cost_per_token_flex
+    input_cost_per_token_priority input_cost_per_token_ultrafast input_cost_per_video_per_second
+    input_cost_per_video_per_second_above_128k_tokens input_cost_per_video_per_second_above_15s_interval
+    input_cost_per_video_per_second_above_8s_interval input_cost_per_video_token
+    input_cost_per_video_token_batches input_dbu_cost_per_token ocr_cost_per_credit ocr_cost_per_page
+    ocr_cost_per_page_batches off_peak_pricing output_cost_per_audio_per_second output_cost_per_audio_token
+    output_cost_per_character output_cost_per_character_above_128k_tokens output_cost_per_image
+    output_cost_per_image_0.5K output_cost_per_image_1024 output_cost_per_image_1536 output_cost_per_image_1K
+    output_cost_per_image_2K output_cost_per_image_4K output_cost_per_image_512 output_cost_per_image_token
+    output_cost_per_image_token_batches output_cost_per_pixel output_cost_per_reasoning_token
+    output_cost_per_reasoning_token_flex output_cost_per_reasoning_token_priority output_cost_per_second
+    output_cost_per_second_1080p output_cost_per_second_2k output_cost_per_second_480p output_cost_per_second_4k
+    output_cost_per_second_720p output_cost_per_second_768p output_cost_per_token
+    output_cost_per_token_above_100k_tokens output_cost_per_token_above_100k_tokens_batches
+    output_cost_per_token_above_128k_tokens output_cost_per_token_above_200k_tokens
+    output_cost_per_token_above_200k_tokens_batches output_cost_per_token_above_200k_tokens_priority
+    output_cost_per_token_above_272k_tokens output_cost_per_token_above_272k_tokens_batches
+    output_cost_per_token_above_272k_tokens_decisions output_cost_per_token_above_272k_tokens_flex
+    output_cost_per_token_above_272k_tokens_priority output_cost_per_token_above_272k_tokens_ultrafast
+    output_cost_per_token_above_512k_tokens output_cost_per_token_balanced output_cost_per_token_batches
+    output_cost_per_token_decisions output_cost_per_token_flex output_cost_per_token_priority
+    output_cost_per_token_ultrafast output_cost_per_video_per_second output_cost_per_video_token
+    output_dbu_cost_per_token regional_endpoint_uplift_multiplier regional_processing_uplift_multiplier_eu
+    regional_processing_uplift_multiplier_us search_context_cost_per_query tiered_pricing
+    vector_store_cost_per_gb_per_day
+    """
+)
+
+#: Fields of a new key: `default_key_generate_params`.
+KEY_PARAMS = _names(
+    """
+    access_group_ids agent_id aliases allowed_cache_controls allowed_passthrough_routes allowed_routes
+    allowed_vector_store_indexes auto_rotate blocked budget_duration budget_fallbacks budget_id budget_limits
+    config default_estimated_output_tokens default_estimated_output_tokens_per_model denied_passthrough_routes
+    disable_global_guardrails duration enable_prompt_caching end_user_budget_id enforced_params guardrails key
+    key_alias key_type max_budget max_parallel_requests mcp_rpm_limit metadata model_max_budget model_rpm_limit
+    model_tpm_limit models object_permission organization_id permissions policies project_id prompts
+    rotation_interval router_settings rpm_limit rpm_limit_type send_invite_email soft_budget spend tag_rpm_limit
+    tags team_id throttle_on_budget_exceeded tpd_limit tpm_limit tpm_limit_type user_id
+    """
+)
+
+#: Fields of a key that can be bounded: `upperbound_key_generate_params`.
+UPPERBOUND_KEY_PARAMS = _names(
+    """
+    budget_duration duration max_budget max_parallel_requests rpm_limit tpm_limit
+    """
+)
+
+#: `routing_strategy`.
+ROUTING_STRATEGIES = _names(
+    """
+    cost-based-routing latency-based-routing least-busy provider-budget-routing simple-shuffle
+    usage-based-routing usage-based-routing-v2
+    """
+)
+
+#: `model_info.mode`.
+MODES = _names(
+    """
+    audio_speech audio_transcription batch chat completion embedding evaluation extraction guardrail image_edit
+    image_generation moderation ocr realtime rerank responses search vector_store video_generation
+    """
+)
+
+#: Settings of any section that hold callers back in LiteLLM: whoever wrote one must hear that here it does not.
+RESTRICTING = _names(
+    """
+    admin_only_routes allowed_ips allowed_routes apply_user_budget_to_team_keys banned_keywords_list
+    block_requests_for_models_without_pricing blocked_user_list budget_duration custom_auth custom_key_generate
+    custom_key_policy default_api_key_rpm_limit default_api_key_tpm_limit default_team_disabled
+    disable_custom_api_keys enable_jwt_auth enable_oauth2_auth enable_oauth2_proxy_auth enable_tag_filtering
+    enforce_rbac enforce_user_param enforced_params guardrails itpm key_generation_settings max_budget
+    max_end_user_budget max_end_user_budget_id max_in_flight_requests_per_worker max_internal_user_budget
+    max_queued_requests_per_worker max_user_budget otpm policies policy_attachments provider_budget_config
+    reject_clientside_metadata_tags role_permissions tag_budget_config tag_regex ui_access_mode
+    validate_end_user_id_in_db
+    """
+)

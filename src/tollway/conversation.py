@@ -1,0 +1,377 @@
+"""What can be said in a chat, in no provider's words: the intermediate form between two different dialects.
+
+A dialect decodes its request into one `Conversation` and its reply into `Event`s; another dialect encodes them. Same
+dialect in and out never comes here: those bytes pass through. Blobs that only their maker understands (signatures,
+encrypted reasoning, JSON schemas) are kept as they came: `Raw` is JSON text, untouched.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from msgspec import Raw, Struct, field
+
+from tollway.calls import Usage
+
+# --- what is asked -------------------------------------------------------------------------------------------------
+
+
+class CacheMark(Struct, frozen=True):
+    """Everything up to here may be cached by the provider. `ttl` is "5m", "1h" or "" for the provider's default."""
+
+    ttl: str = ""
+
+
+class Inline(Struct, frozen=True):
+    """Media carried in the request; `data` is base64."""
+
+    media_type: str
+    data: str
+
+
+class Link(Struct, frozen=True):
+    """Media somewhere else, which the provider fetches."""
+
+    url: str
+
+
+class FileId(Struct, frozen=True):
+    """Media uploaded to the provider earlier."""
+
+    id: str
+
+
+Source: TypeAlias = Inline | Link | FileId
+
+
+class Text(Struct):
+    text: str
+    cache: CacheMark | None = None
+    citations: Raw | None = None  # as the provider gave them, JSON
+
+
+class Image(Struct):
+    source: Source
+    detail: str = ""  # "", "low", "high", "auto"
+    cache: CacheMark | None = None
+
+
+class Audio(Struct):
+    source: Source
+    format: str = ""  # "wav", "mp3"
+
+
+class Document(Struct):
+    source: Source
+    title: str = ""
+    context: str = ""
+    text: str | None = None  # a plain-text document has its text here and an empty Inline source
+    citations: bool = False
+    cache: CacheMark | None = None
+
+
+class Video(Struct):
+    source: Source
+
+
+class ToolCall(Struct):
+    id: str
+    name: str
+    arguments: str  # JSON text, exactly as the model wrote it
+    server_side: bool = False  # run by the provider itself (web search, code execution)
+    signature: str = ""
+    cache: CacheMark | None = None
+
+
+class ToolResult(Struct):
+    call_id: str
+    parts: list[Part] = field(default_factory=list)
+    failed: bool = False
+    cache: CacheMark | None = None
+
+
+class Reasoning(Struct):
+    """What a reasoning model thought. `signature` lets its maker trust it again; `redacted` is thought that only it can read."""
+
+    text: str = ""
+    signature: str = ""
+    redacted: str = ""
+    id: str = ""
+
+
+class Refusal(Struct):
+    text: str
+
+
+class Opaque(Struct):
+    """A block that no other dialect has a word for, kept whole for the dialect it came from."""
+
+    dialect: str
+    raw: Raw
+
+
+Part: TypeAlias = Text | Image | Audio | Document | Video | ToolCall | ToolResult | Reasoning | Refusal | Opaque
+
+
+class Message(Struct):
+    """`role` is "system", "user", "assistant" or "tool"; a "tool" message holds ToolResult parts only."""
+
+    role: str
+    parts: list[Part]
+    name: str = ""
+
+
+class Tool(Struct):
+    """A tool the caller runs. `native` instead holds a provider's own server tool, whole, for the dialect named in `dialect`."""
+
+    name: str
+    description: str = ""
+    parameters: Raw | None = None  # JSON schema
+    strict: bool | None = None
+    cache: CacheMark | None = None
+    native: Raw | None = None
+    dialect: str = ""
+
+
+class ToolChoice(Struct, frozen=True):
+    """`kind` is "auto", "required", "none" or "named"."""
+
+    kind: str
+    name: str = ""
+
+
+class ReasoningOptions(Struct, frozen=True):
+    """How much to think: an effort word (none, minimal, low, medium, high, xhigh, max), a budget in tokens, or as the model likes."""
+
+    effort: str = ""
+    budget_tokens: int | None = None
+    adaptive: bool = False
+    summary: str = ""  # "", "auto", "summarized", "detailed", "omitted"
+
+
+class ResponseFormat(Struct, frozen=True):
+    """`kind` is "text", "json_object" or "json_schema"."""
+
+    kind: str
+    name: str = ""
+    schema: Raw | None = None
+    strict: bool | None = None
+    description: str = ""
+
+
+class Conversation(Struct):
+    """One request. `system` holds the leading system parts; later system messages stay among `messages`.
+
+    `extra` are fields without a concept here, by their name in the dialect they came from (`dialect`); a dialect that encodes
+    them elsewhere names in `dropped` what it left out.
+    """
+
+    model: str
+    messages: list[Message]
+    system: list[Part] = field(default_factory=list)
+    streaming: bool = False
+    usage_wanted: bool = False
+    tools: list[Tool] = field(default_factory=list)
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    output_tokens_max: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    stop: list[str] = field(default_factory=list)
+    n: int = 1
+    seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: Raw | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    reasoning: ReasoningOptions | None = None
+    response_format: ResponseFormat | None = None
+    user: str = ""
+    metadata: Raw | None = None
+    service_tier: str = ""
+    dialect: str = ""
+    extra: dict[str, Raw] = field(default_factory=dict)
+    dropped: list[str] = field(default_factory=list)
+
+
+# --- what is answered ----------------------------------------------------------------------------------------------
+
+
+class Started(Struct):
+    """The first event of a reply; `created_s` is 0 where the provider does not say."""
+
+    id: str
+    model: str
+    created_s: int = 0
+
+
+class TextPiece(Struct):
+    text: str
+    choice: int = 0
+
+
+class RefusalPiece(Struct):
+    text: str
+    choice: int = 0
+
+
+class ReasoningPiece(Struct):
+    """A piece of thought. A signature comes alone, after its text; `redacted` comes whole. `block` counts thought blocks from 0."""
+
+    text: str = ""
+    signature: str = ""
+    redacted: str = ""
+    block: int = 0
+    choice: int = 0
+
+
+class ToolCallStarted(Struct):
+    """`index` counts the tool calls of one choice from 0."""
+
+    index: int
+    id: str
+    name: str
+    server_side: bool = False
+    signature: str = ""
+    choice: int = 0
+
+
+class ToolArgumentsPiece(Struct):
+    index: int
+    text: str
+    choice: int = 0
+
+
+class OpaquePiece(Struct):
+    """A block that only its own dialect has a word for (a server tool's result, an annotation)."""
+
+    dialect: str
+    raw: Raw
+    choice: int = 0
+
+
+class UsageSeen(Struct):
+    """Usage so far; a later one replaces it."""
+
+    usage: Usage
+
+
+class Finished(Struct):
+    """`reason` is "stop", "length", "tool_calls", "content_filter", "refusal", "pause" or the provider's own unknown word."""
+
+    reason: str
+    stop_sequence: str | None = None
+    choice: int = 0
+
+
+Event: TypeAlias = (
+    Started
+    | TextPiece
+    | RefusalPiece
+    | ReasoningPiece
+    | ToolCallStarted
+    | ToolArgumentsPiece
+    | OpaquePiece
+    | UsageSeen
+    | Finished
+)
+
+
+# --- a whole answer ------------------------------------------------------------------------------------------------
+
+
+class WholeChoice(Struct):
+    """`parts` stand in the order in which they began: Text, Refusal, Reasoning, ToolCall, Opaque."""
+
+    parts: list[Part] = field(default_factory=list)
+    finish: str = ""
+    stop_sequence: str | None = None
+
+
+class WholeReply(Struct):
+    """A reply that is not streamed. It is defined as the fold of its events, so the two kinds of reply cannot differ."""
+
+    id: str = ""
+    model: str = ""
+    created_s: int = 0
+    choices: list[WholeChoice] = field(default_factory=list)
+    usage: Usage | None = None
+
+
+def fold(events: list[Event]) -> WholeReply:
+    """The whole reply that these events tell of, piece by piece. Empty pieces change nothing."""
+    reply = WholeReply()
+    folding: dict[int, _Folding] = {}
+    for event in events:
+        if isinstance(event, Started):
+            reply.id, reply.model, reply.created_s = event.id, event.model, event.created_s
+        elif isinstance(event, UsageSeen):
+            reply.usage = event.usage
+        else:
+            if event.choice not in folding:
+                folding[event.choice] = _Folding()
+            folding[event.choice].take(event)
+    for number in sorted(folding):
+        reply.choices.append(folding[number].whole())
+    return reply
+
+
+class _Folding:
+    """One choice while it grows. Texts are gathered in lists: adding to a string again and again would take quadratic time."""
+
+    def __init__(self) -> None:
+        self._choice = WholeChoice()
+        self._texts: list[list[str]] = []  # beside each part, the pieces of its text
+        self._tools: dict[int, int] = {}  # by the call's index, where it stands among the parts
+        self._thoughts: dict[int, int] = {}
+
+    def take(self, event: Event) -> None:
+        if isinstance(event, TextPiece):
+            self._add_text(event.text, Text)
+        elif isinstance(event, ToolArgumentsPiece):
+            if event.index in self._tools:
+                self._texts[self._tools[event.index]].append(event.text)
+        elif isinstance(event, ToolCallStarted):
+            self._tools[event.index] = len(self._texts)
+            self._begin(ToolCall(event.id, event.name, "", event.server_side, event.signature))
+        elif isinstance(event, ReasoningPiece):
+            self._add_thought(event)
+        elif isinstance(event, RefusalPiece):
+            self._add_text(event.text, Refusal)
+        elif isinstance(event, OpaquePiece):
+            self._begin(Opaque(event.dialect, event.raw))
+        elif isinstance(event, Finished):
+            self._choice.finish, self._choice.stop_sequence = event.reason, event.stop_sequence
+
+    def whole(self) -> WholeChoice:
+        for part, pieces in zip(self._choice.parts, self._texts, strict=True):
+            if isinstance(part, (Text, Refusal, Reasoning)):
+                part.text = "".join(pieces)
+            elif isinstance(part, ToolCall):
+                part.arguments = "".join(pieces)
+        return self._choice
+
+    def _begin(self, part: Part) -> None:
+        self._choice.parts.append(part)
+        self._texts.append([])
+
+    def _add_text(self, text: str, kind: type[Text] | type[Refusal]) -> None:
+        if text:
+            if not self._choice.parts or type(self._choice.parts[-1]) is not kind:
+                self._begin(kind(""))
+            self._texts[-1].append(text)
+
+    def _add_thought(self, event: ReasoningPiece) -> None:
+        if not (event.text or event.signature or event.redacted):
+            return
+        if event.block not in self._thoughts:
+            self._thoughts[event.block] = len(self._texts)
+            self._begin(Reasoning())
+        at = self._thoughts[event.block]
+        thought = self._choice.parts[at]
+        if isinstance(thought, Reasoning):
+            self._texts[at].append(event.text)
+            thought.signature += event.signature
+            thought.redacted += event.redacted

@@ -1,0 +1,294 @@
+"""How an API is spoken: our nouns to wire bytes and back. Nothing here waits, logs or reads a clock.
+
+A chat dialect is one module (or package) with these names:
+
+    NAME: str                                             "openai_chat"
+    decode_request(fields) -> Conversation                their request in our words; raises BadRequest
+    encode_request(conversation, traits) -> EncodedRequest
+                                                          ours in theirs; names in `dropped` what it cannot say
+    decode_reply(body) -> list[Event]                     a whole JSON reply; raises UpstreamError
+    encode_reply(events, about, usage, cost) -> bytes     the fold of the events, for the client
+    EventDecoder()                                        a stream of theirs: StreamDecoder
+    EventEncoder(about)                                   a stream for the client: StreamEncoder
+    PassRelay(about)                                      same dialect in and out: Relay; bytes through, usage seen
+    rename_reply(body, model) -> (bytes, Usage | None, id)
+                                                          the same for a whole JSON reply
+    decode_usage(body) -> Usage | None                    from a whole JSON reply
+    encode_error(error) -> bytes                          the body of an error answer
+    encode_stream_error(error) -> bytes                   the same, after the stream began
+    decode_error(status, headers, body, provider) -> UpstreamError
+                                                          what a provider's error answer means
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import msgspec
+from msgspec import Raw, Struct
+
+from tollway.calls import Cost, Usage
+from tollway.conversation import (
+    Conversation,
+    Event,
+    Finished,
+    ReasoningPiece,
+    RefusalPiece,
+    Started,
+    TextPiece,
+    ToolArgumentsPiece,
+    ToolCallStarted,
+    UsageSeen,
+)
+from tollway.errors import BadRequest, PublicError, UpstreamError
+
+
+class About(Struct):
+    """What a reply must say of itself to the client. `model` is the name that the client asked for.
+
+    `usage_wanted`: the client asked for a usage chunk of its own (OpenAI's `stream_options.include_usage`).
+    `created_s` and `id` fill in where the provider gives none. `choices` is how many were asked for (OpenAI's `n`).
+    """
+
+    model: str
+    id: str
+    created_s: int
+    usage_wanted: bool = False
+    choices: int = 1
+
+
+class Traits(Struct, frozen=True):
+    """What a dialect must know of the model and deployment it writes for; from the catalog and the configuration.
+
+    `output_tokens_max` fills in where a dialect demands a limit and the caller gave none. `drop_unsupported` False:
+    refuse (BadRequest naming the field) instead of dropping. `adaptive_thinking`: the model takes Anthropic's
+    `thinking: {type: adaptive}` with an effort word; `legacy_thinking`: it takes `thinking` with a budget in tokens.
+    `output_limit_name`: OpenAI's newer models know `max_completion_tokens` only, most compatible servers `max_tokens`
+    only. `cache_marks`: an OpenAI-compatible server understands `cache_control` (Anthropic's own API always does).
+    `sampling` False: the model refuses `temperature`, `top_p` and their like.
+    """
+
+    model: str
+    output_tokens_max: int = 4096
+    adaptive_thinking: bool = False
+    legacy_thinking: bool = False
+    native_json_schema: bool = False
+    drop_unsupported: bool = True
+    output_limit_name: str = "max_tokens"
+    cache_marks: bool = False
+    sampling: bool = True
+
+
+class EncodedRequest(Struct):
+    """A request in a provider's words: `msgspec.json.encode(fields)` is its body.
+
+    `betas` are names for Anthropic's `anthropic-beta` header. `json_tool`: the schema of the reply was put into a tool
+    that the model is made to call; whoever decodes the reply must give the call's arguments as text (`JsonToolText`).
+    """
+
+    fields: dict[str, Any]
+    betas: tuple[str, ...] = ()
+    json_tool: bool = False
+
+
+class StreamDecoder(Protocol):
+    """A provider's stream, cut anywhere, as events. Raises UpstreamError when the provider reports one or cannot be
+    read.
+    """
+
+    complete: bool  # the provider's own end mark was seen
+    before_error: list[Event]  # what the bytes held in which an error came, before it
+
+    def feed(self, data: bytes) -> list[Event]: ...
+
+    def end(self) -> list[Event]:
+        """The provider closed its stream: what a last event without its empty line held."""
+        ...
+
+
+class StreamEncoder(Protocol):
+    """Events as a stream for the client. `Finished` is held back until `finish`, since usage and cost must go with
+    it.
+    """
+
+    def feed(self, events: list[Event]) -> bytes: ...
+
+    def finish(self, usage: Usage | None, cost: Cost | None) -> bytes:
+        """The finishing event, usage and the dialect's end mark. `usage` None: what UsageSeen told, if anything."""
+        ...
+
+    def fail(self, error: PublicError) -> bytes: ...
+
+
+class Relay(Protocol):
+    """One streamed reply on its way from provider to client. Bytes in, bytes out; it never waits.
+
+    `feed` takes what the provider sent, cut anywhere, and returns what may go to the client now. It raises
+    UpstreamError when the provider reports one or sends what cannot be read. The event that finishes the reply, and
+    all after it, is held back until `finish`.
+    """
+
+    content_started: bool  # something that a client would see as content was fed: the point of no return
+    finishing: bool  # the finishing event was seen and is held back
+    complete: bool  # nothing more will come (the provider's own end mark was seen)
+    reply_id: str
+    output_bytes: int  # text bytes of content seen, for estimates
+
+    @property
+    def usage(self) -> Usage | None:
+        """The provider's last usage."""
+        ...
+
+    def feed(self, data: bytes) -> bytes: ...
+
+    def end(self) -> bytes:
+        """The provider closed its stream: reads a last event that came without its empty line. After it, `finishing`
+        is final.
+        """
+        ...
+
+    def finish(self, usage: Usage | None, cost: Cost | None) -> bytes:
+        """What was held back, with usage and cost in it, and the dialect's own end mark."""
+        ...
+
+    def fail(self, error: PublicError) -> bytes:
+        """What could still be relayed of the bytes in which an error came, the dialect's own error event, and no end
+        mark.
+        """
+        ...
+
+
+JsonFields = dict[str, Any]
+
+#: What a relay keeps back after the finishing event; a provider that sends more is broken.
+HELD_BYTES_MAX = 4 << 20
+
+# --- between two dialects ------------------------------------------------------------------------------------------
+
+#: The tool that stands for a reply in JSON where a model has no word for one.
+JSON_TOOL_NAME = "json_reply"
+
+
+class JsonToolText:
+    """Turns the call of the tool named JSON_TOOL_NAME back into the text that the caller asked for."""
+
+    def __init__(self) -> None:
+        self._calls: set[tuple[int, int]] = set()
+        self._other_calls: set[int] = set()
+
+    def events(self, events: list[Event]) -> list[Event]:
+        changed: list[Event] = []
+        for event in events:
+            if isinstance(event, ToolCallStarted):
+                if event.name == JSON_TOOL_NAME:
+                    self._calls.add((event.choice, event.index))
+                    continue
+                self._other_calls.add(event.choice)
+            elif isinstance(event, ToolArgumentsPiece) and (event.choice, event.index) in self._calls:
+                changed.append(TextPiece(event.text, event.choice))
+                continue
+            elif isinstance(event, Finished) and event.reason == "tool_calls" and event.choice not in self._other_calls:
+                changed.append(Finished("stop", event.stop_sequence, event.choice))
+                continue
+            changed.append(event)
+        return changed
+
+
+class TranslatingRelay:
+    """A stream in one dialect relayed in another: decoded into events, and those encoded. See `Relay`."""
+
+    def __init__(
+        self, about: About, decoder: StreamDecoder, encoder: StreamEncoder, *, json_tool: bool = False
+    ) -> None:
+        self._choices_unfinished = about.choices
+        self._decoder = decoder
+        self._encoder = encoder
+        self._json_tool = JsonToolText() if json_tool else None
+        self._unsent = b""
+        self.content_started = False
+        self.finishing = False
+        self.complete = False
+        self.usage: Usage | None = None
+        self.reply_id = ""
+        self.output_bytes = 0
+
+    def feed(self, data: bytes) -> bytes:
+        if self.complete:
+            return b""
+        try:
+            events = self._decoder.feed(data)
+        except UpstreamError:
+            self._unsent = self._relay(self._decoder.before_error)
+            raise
+        self.complete = self._decoder.complete
+        return self._relay(events) if events else b""
+
+    def end(self) -> bytes:
+        return b"" if self.complete else self._relay(self._decoder.end())
+
+    def finish(self, usage: Usage | None, cost: Cost | None) -> bytes:
+        out = self.end()
+        self.complete = True
+        return out + self._encoder.finish(usage, cost)
+
+    def fail(self, error: PublicError) -> bytes:
+        self.complete = True
+        return self._unsent + self._encoder.fail(error)
+
+    def _relay(self, events: list[Event]) -> bytes:
+        if self._json_tool is not None:
+            events = self._json_tool.events(events)
+        for event in events:
+            kind = type(event)
+            if kind is TextPiece or kind is ToolArgumentsPiece or kind is ReasoningPiece or kind is RefusalPiece:
+                text: str = event.text  # type: ignore[union-attr]  # the four kinds above have one
+                if text:
+                    self.content_started = True
+                    self.output_bytes += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+            elif isinstance(event, ToolCallStarted):
+                self.content_started = True
+                self.output_bytes += len(event.name)
+            elif isinstance(event, UsageSeen):
+                self.usage = event.usage
+            elif isinstance(event, Finished):
+                self._choices_unfinished -= 1
+                self.finishing = self._choices_unfinished <= 0
+            elif isinstance(event, Started):
+                self.reply_id = event.id
+        return self._encoder.feed(events)
+
+
+# --- what dialects share -------------------------------------------------------------------------------------------
+
+
+def dollars_json(cost: Cost) -> Raw:
+    """US dollars as a JSON number, exact to the nano-dollar: no float stands in between."""
+    whole, rest = divmod(cost.total, 1_000_000_000)
+    return Raw(f"{whole}.{rest:09d}".rstrip("0").rstrip(".").encode())
+
+
+def decode_field(name: str, raw: Raw, wanted: Any) -> Any:
+    """The value of a request's field. Raises BadRequest that names the field, or the place in it, and what was
+    expected there.
+    """
+    try:
+        return msgspec.json.decode(raw, type=wanted)
+    except msgspec.ValidationError as error:
+        problem, _, path = str(error).partition(" - at `$")
+        where = name + path.rstrip("`")
+        raise BadRequest(f"Invalid {where!r}: {problem[:1].lower()}{problem[1:]}.", param=where) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequest(f"Invalid {name!r}: it is not JSON.", param=name) from error
+
+
+def leave_out(conversation: Conversation, traits: Traits, name: str, dialect: str) -> None:
+    """Names a field that `dialect` cannot say; raises BadRequest naming it where the deployment wants no dropping."""
+    if not traits.drop_unsupported:
+        raise BadRequest(
+            f"The model {traits.model!r} does not support {name!r} (its API is {dialect}). Leave the field out, or let the "
+            "deployment drop what it does not support.",
+            param=name,
+            code="unsupported_parameter",
+        )
+    if name not in conversation.dropped:
+        conversation.dropped.append(name)

@@ -1,0 +1,267 @@
+"""A request to Anthropic in our words. https://docs.claude.com/en/api/messages (2026-11-22)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Raw, Struct
+
+from tollway.conversation import (
+    CacheMark,
+    Conversation,
+    Document,
+    FileId,
+    Image,
+    Inline,
+    Link,
+    Message,
+    Opaque,
+    Part,
+    Reasoning,
+    ReasoningOptions,
+    ResponseFormat,
+    Source,
+    Text,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+)
+from tollway.dialects import decode_field
+from tollway.dialects.anthropic_messages.encode import NAME
+from tollway.errors import BadRequest
+
+
+class _Cache(Struct):
+    type: str = "ephemeral"
+    ttl: str | None = None
+
+
+class _Source(Struct):
+    type: str
+    media_type: str = ""
+    data: str = ""
+    url: str = ""
+    file_id: str = ""
+    content: Any = None
+
+
+class _Enabled(Struct):
+    enabled: bool = False
+
+
+class _Block(Struct):
+    """`content` is a tool's result; `citations` stands for two things: on a text what was cited, on a document whether
+    to cite.
+    """
+
+    type: str
+    text: str = ""
+    source: _Source | None = None
+    title: str | None = None
+    context: str | None = None
+    citations: Raw = Raw()
+    id: str = ""
+    name: str = ""
+    input: Raw = Raw()
+    tool_use_id: str = ""
+    content: Raw = Raw()
+    is_error: bool | None = None
+    thinking: str = ""
+    signature: str = ""
+    data: str = ""
+    cache_control: _Cache | None = None
+
+
+class _Message(Struct):
+    role: str
+    content: str | list[Raw]
+
+
+class _Tool(Struct):
+    name: str = ""
+    type: str | None = None
+    description: str | None = None
+    input_schema: Raw = Raw()
+    strict: bool | None = None
+    cache_control: _Cache | None = None
+
+
+class _ToolChoice(Struct):
+    type: str
+    name: str = ""
+    disable_parallel_tool_use: bool | None = None
+
+
+class _Thinking(Struct):
+    type: str
+    budget_tokens: int | None = None
+    display: str | None = None
+
+
+class _Format(Struct):
+    type: str = ""
+    schema: Raw = Raw()
+
+
+class _OutputConfig(Struct):
+    effort: str | None = None
+    format: _Format | None = None
+
+
+class _Metadata(Struct):
+    user_id: str | None = None
+
+
+_NULL = Raw(b"null")
+
+_PLAIN_FIELDS: dict[str, tuple[str, Any]] = {
+    "max_tokens": ("output_tokens_max", int),
+    "temperature": ("temperature", float),
+    "top_p": ("top_p", float),
+    "top_k": ("top_k", int),
+    "stop_sequences": ("stop", list[str]),
+    "stream": ("streaming", bool),
+    "service_tier": ("service_tier", str),
+}
+_READ_APART = frozenset(
+    ("model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "output_format", "metadata")
+)
+
+
+def decode_request(fields: dict[str, Raw]) -> Conversation:
+    """A request's top level in our words. Raises BadRequest naming what is wrong and where."""
+    given = {name: raw for name, raw in fields.items() if raw != _NULL}
+    for name in ("model", "messages"):
+        if name not in given:
+            raise BadRequest(f"{name}: Field required", param=name)
+    conversation = Conversation(model=decode_field("model", given["model"], str), messages=[], dialect=NAME)
+    conversation.usage_wanted = True  # the dialect always tells it
+    if "system" in given:
+        system = decode_field("system", given["system"], str | list[Raw])
+        conversation.system = _parts(system, "system")
+    for at, message in enumerate(decode_field("messages", given["messages"], list[_Message])):
+        conversation.messages += _messages(message, at)
+    if not conversation.messages:
+        raise BadRequest("messages: at least one message is required", param="messages")
+    for name, raw in given.items():
+        if name in _PLAIN_FIELDS:
+            ours, kind = _PLAIN_FIELDS[name]
+            setattr(conversation, ours, decode_field(name, raw, kind))
+        elif name not in _READ_APART:
+            conversation.extra[name] = raw
+    if "metadata" in given:
+        metadata: _Metadata = decode_field("metadata", given["metadata"], _Metadata)
+        conversation.user = metadata.user_id or ""
+    if "tools" in given:
+        conversation.tools = [_tool(raw, at) for at, raw in enumerate(decode_field("tools", given["tools"], list[Raw]))]
+    _decode_choice(given, conversation)
+    _decode_output(given, conversation)
+    return conversation
+
+
+def _messages(message: _Message, at: int) -> list[Message]:
+    """One of theirs is up to two of ours: the tools' results apart from what the user says beside them."""
+    where = f"messages[{at}]"
+    if message.role not in ("user", "assistant", "system"):
+        raise BadRequest(
+            f"{where}.role: expected 'user' or 'assistant', got {message.role[:40]!r}", param=f"{where}.role"
+        )
+    parts = _parts(message.content, f"{where}.content")
+    results: list[Part] = [part for part in parts if isinstance(part, ToolResult)]
+    if not results or message.role != "user":
+        return [Message(message.role, parts)]
+    others: list[Part] = [part for part in parts if not isinstance(part, ToolResult)]
+    return [Message("tool", results), Message("user", others)] if others else [Message("tool", results)]
+
+
+def _parts(content: str | list[Raw], where: str) -> list[Part]:
+    if isinstance(content, str):
+        return [Text(content)]
+    return [_part(raw, f"{where}[{place}]") for place, raw in enumerate(content)]
+
+
+def _part(raw: Raw, where: str) -> Part:
+    block: _Block = decode_field(where, raw, _Block)
+    cache = _cache_mark(block.cache_control)
+    kind = block.type
+    if kind == "text":
+        citations = Raw(bytes(block.citations)) if block.citations and block.citations != _NULL else None
+        return Text(block.text, cache, citations)
+    if kind == "image" and block.source is not None:
+        return Image(_source(block.source), cache=cache)
+    if kind == "document" and block.source is not None and block.source.type != "content":
+        return _document(block, block.source, where, cache)
+    if kind in ("tool_use", "server_tool_use"):
+        return ToolCall(block.id, block.name, (bytes(block.input) or b"{}").decode(), kind != "tool_use", cache=cache)
+    if kind == "tool_result":
+        inner: list[Part] = []
+        if block.content and block.content != _NULL:
+            inner = _parts(decode_field(f"{where}.content", block.content, str | list[Raw]), f"{where}.content")
+        return ToolResult(block.tool_use_id, inner, bool(block.is_error), cache)
+    if kind == "thinking":
+        return Reasoning(block.thinking, block.signature)
+    if kind == "redacted_thinking":
+        return Reasoning(redacted=block.data)
+    return Opaque(NAME, Raw(bytes(raw)))
+
+
+def _document(block: _Block, source: _Source, where: str, cache: CacheMark | None) -> Document:
+    cites = bool(block.citations) and decode_field(f"{where}.citations", block.citations, _Enabled | None)
+    document = Document(_source(source), block.title or "", block.context or "", cache=cache)
+    document.citations = bool(cites and cites.enabled)
+    if source.type == "text":
+        document.source, document.text = Inline("text/plain", ""), source.data
+    return document
+
+
+def _source(source: _Source) -> Source:
+    if source.type == "url":
+        return Link(source.url)
+    return FileId(source.file_id) if source.type == "file" else Inline(source.media_type, source.data)
+
+
+def _cache_mark(cache: _Cache | None) -> CacheMark | None:
+    return None if cache is None else CacheMark(cache.ttl or "")
+
+
+def _tool(raw: Raw, at: int) -> Tool:
+    tool: _Tool = decode_field(f"tools[{at}]", raw, _Tool)
+    if tool.type in (None, "custom") and tool.input_schema:
+        cache = _cache_mark(tool.cache_control)
+        return Tool(tool.name, tool.description or "", Raw(bytes(tool.input_schema)), tool.strict, cache)
+    return Tool(tool.name, native=Raw(bytes(raw)), dialect=NAME)
+
+
+def _decode_choice(given: dict[str, Raw], conversation: Conversation) -> None:
+    if "tool_choice" not in given:
+        return
+    choice: _ToolChoice = decode_field("tool_choice", given["tool_choice"], _ToolChoice)
+    kinds = {"auto": "auto", "any": "required", "none": "none", "tool": "named"}
+    if choice.type not in kinds:
+        raise BadRequest("tool_choice.type: expected 'auto', 'any', 'tool' or 'none'", param="tool_choice.type")
+    conversation.tool_choice = ToolChoice(kinds[choice.type], choice.name)
+    if choice.disable_parallel_tool_use is not None:
+        conversation.parallel_tool_calls = not choice.disable_parallel_tool_use
+
+
+def _decode_output(given: dict[str, Raw], conversation: Conversation) -> None:
+    """How to think and in which form to answer; the two share `output_config`."""
+    effort, form = "", None
+    if "output_config" in given:
+        config: _OutputConfig = decode_field("output_config", given["output_config"], _OutputConfig)
+        effort, form = config.effort or "", config.format
+    if form is None and "output_format" in given:  # the name it had while it was new
+        form = decode_field("output_format", given["output_format"], _Format)
+    if form is not None and form.type == "json_schema":
+        conversation.response_format = ResponseFormat("json_schema", schema=Raw(bytes(form.schema)))
+    thinking: _Thinking | None = None
+    if "thinking" in given:
+        thinking = decode_field("thinking", given["thinking"], _Thinking)
+    if thinking is not None and thinking.type == "disabled":
+        conversation.reasoning = ReasoningOptions("none")
+    elif thinking is not None:
+        adaptive = thinking.type == "adaptive"
+        conversation.reasoning = ReasoningOptions(effort, thinking.budget_tokens, adaptive, thinking.display or "")
+    elif effort:
+        conversation.reasoning = ReasoningOptions(effort)

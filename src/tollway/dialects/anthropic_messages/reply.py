@@ -1,0 +1,431 @@
+"""Messages as answers, whole and streamed. https://docs.claude.com/en/docs/build-with-claude/streaming (2026-11-22)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from tollway.calls import Cost, Usage
+from tollway.conversation import (
+    Event,
+    Finished,
+    Opaque,
+    OpaquePiece,
+    Part,
+    Reasoning,
+    ReasoningPiece,
+    Refusal,
+    RefusalPiece,
+    Started,
+    Text,
+    TextPiece,
+    ToolArgumentsPiece,
+    ToolCall,
+    ToolCallStarted,
+    UsageSeen,
+    fold,
+)
+from tollway.dialects import About
+from tollway.dialects.anthropic_messages.encode import NAME
+from tollway.dialects.anthropic_messages.errors import encode_stream_error, error_in_stream
+from tollway.dialects.anthropic_messages.usage import merge_usage, usage_from_fields, usage_to_fields
+from tollway.errors import PublicError, UpstreamBroken, UpstreamError
+from tollway.sse import EventCutter, event_data
+
+FINISH_FROM_WIRE = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "compaction": "length",
+    "tool_use": "tool_calls",
+    "refusal": "refusal",
+    "pause_turn": "pause",
+}
+FINISH_TO_WIRE = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool_calls": "tool_use",
+    "content_filter": "refusal",
+    "refusal": "refusal",
+    "pause": "pause_turn",
+}
+
+
+class Delta(Struct, gc=False):
+    type: str = ""
+    text: str = ""
+    partial_json: str = ""
+    thinking: str = ""
+    signature: str = ""
+    stop_reason: str | None = None
+    stop_sequence: str | None = None
+
+
+class MessageStart(Struct, gc=False):
+    id: str = ""
+    model: str = ""
+    usage: Raw = Raw()
+
+
+class StreamEvent(Struct, gc=False):
+    type: str
+    index: int = 0
+    delta: Delta | None = None
+    content_block: Raw = Raw()
+    message: MessageStart | None = None
+    usage: Raw = Raw()
+    error: Raw = Raw()
+
+
+class _Block(Struct, gc=False):
+    type: str
+    text: str = ""
+    thinking: str = ""
+    signature: str = ""
+    data: str = ""
+    id: str = ""
+    name: str = ""
+    input: Raw = Raw()
+
+
+class _Reply(Struct):
+    id: str = ""
+    model: str = ""
+    content: list[Raw] | None = None
+    stop_reason: str | None = None
+    stop_sequence: str | None = None
+    usage: Raw = Raw()
+
+
+decode_event = msgspec.json.Decoder(StreamEvent).decode
+decode_any = msgspec.json.Decoder().decode
+_decode_block = msgspec.json.Decoder(_Block).decode
+_decode_reply = msgspec.json.Decoder(_Reply).decode
+_encode = msgspec.json.Encoder().encode
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+
+
+# --- decoding ------------------------------------------------------------------------------------------------------
+
+
+def decode_reply(body: bytes) -> list[Event]:
+    """A whole reply as events. Raises UpstreamBroken, or the error that stands where the reply should."""
+    try:
+        reply = _decode_reply(body)
+    except UNREADABLE as error:
+        raise UpstreamBroken("The provider sent a reply that is not JSON of Anthropic's shape.") from error
+    if reply.content is None:
+        value = decode_any(body)
+        if value.get("error"):
+            raise error_in_stream(value)
+        raise UpstreamBroken("The provider sent a reply without content.")
+    events: list[Event] = [Started(reply.id, reply.model)]
+    reader = _BlockReader()
+    for index, raw in enumerate(reply.content):
+        reader.start(index, raw, events)
+        reader.stop(index, events)
+    seen: dict[str, Any] = {}
+    if reply.usage and merge_usage(seen, reply.usage):
+        events.append(UsageSeen(usage_from_fields(seen)))
+    if reply.stop_reason:
+        events.append(_finished(reply.stop_reason, reply.stop_sequence))
+    return events
+
+
+def _finished(reason: str, sequence: str | None) -> Finished:
+    return Finished(FINISH_FROM_WIRE.get(reason, reason), sequence)
+
+
+class EventDecoder:
+    """A stream as events, cut anywhere. See `tollway.dialects.StreamDecoder`."""
+
+    def __init__(self) -> None:
+        self._cutter = EventCutter()
+        self._blocks = _BlockReader()
+        self._usage: dict[str, Any] = {}
+        self.complete = False
+        self.before_error: list[Event] = []
+
+    def feed(self, data: bytes) -> list[Event]:
+        events: list[Event] = []
+        try:
+            for event in self._cutter.feed(data):
+                payload = event_data(event)
+                if payload is not None and payload.strip() and not self.complete:
+                    self._read(payload, events)
+        except UpstreamError:
+            self.before_error = events
+            raise
+        return events
+
+    def end(self) -> list[Event]:
+        rest = self._cutter.rest()
+        return self.feed(rest.rstrip(b"\n") + b"\n\n") if rest.strip() else []
+
+    def _read(self, payload: bytes, events: list[Event]) -> None:
+        event = read_event(payload)
+        kind = event.type
+        if kind == "content_block_delta":
+            if event.delta is not None:
+                self._blocks.delta(event.index, event.delta, payload, events)
+        elif kind == "content_block_start":
+            self._blocks.start(event.index, event.content_block, events)
+        elif kind == "content_block_stop":
+            self._blocks.stop(event.index, events)
+        elif kind == "message_start":
+            if event.message is not None:
+                events.append(Started(event.message.id, event.message.model))
+                self._see_usage(event.message.usage, events)
+        elif kind == "message_delta":
+            self._see_usage(event.usage, events)
+            if event.delta is not None and event.delta.stop_reason:
+                events.append(_finished(event.delta.stop_reason, event.delta.stop_sequence))
+        elif kind == "message_stop":
+            self.complete = True
+
+    def _see_usage(self, raw: Raw, events: list[Event]) -> None:
+        if raw and merge_usage(self._usage, raw):
+            events.append(UsageSeen(usage_from_fields(self._usage)))
+
+
+def read_event(payload: bytes) -> StreamEvent:
+    """One event. Kinds that are not known (more may come, says the API's page) are read too; an error is raised."""
+    try:
+        event = decode_event(payload)
+    except UNREADABLE as error:
+        raise UpstreamBroken("The provider sent a stream event that is not JSON of Anthropic's shape.") from error
+    if event.type == "error" or event.error:
+        raise error_in_stream(decode_any(payload))
+    return event
+
+
+class _BlockReader:
+    """Content blocks as pieces; counts thoughts and tool calls."""
+
+    def __init__(self) -> None:
+        self._thoughts: dict[int, int] = {}
+        self._calls: dict[int, int] = {}
+        self._inputs: dict[int, bytes] = {}  # of calls whose arguments have not come in pieces
+
+    def start(self, index: int, raw: Raw, events: list[Event]) -> None:
+        try:
+            block = _decode_block(raw)
+        except UNREADABLE as error:
+            raise UpstreamBroken("The provider sent a content block of a shape that is not Anthropic's.") from error
+        kind = block.type
+        if kind == "text":
+            if block.text:
+                events.append(TextPiece(block.text))
+        elif kind in ("thinking", "redacted_thinking"):
+            number = self._thoughts[index] = len(self._thoughts)
+            if block.data:
+                events.append(ReasoningPiece(redacted=block.data, block=number))
+            if block.thinking:
+                events.append(ReasoningPiece(block.thinking, block=number))
+            if block.signature:
+                events.append(ReasoningPiece(signature=block.signature, block=number))
+        elif kind in ("tool_use", "server_tool_use", "mcp_tool_use"):
+            number = self._calls[index] = len(self._calls)
+            events.append(ToolCallStarted(number, block.id, block.name, kind != "tool_use"))
+            self._inputs[index] = bytes(block.input) or b"{}"
+        else:
+            events.append(OpaquePiece(NAME, Raw(bytes(raw))))
+
+    def delta(self, index: int, delta: Delta, payload: bytes, events: list[Event]) -> None:
+        kind = delta.type
+        if kind == "text_delta":
+            events.append(TextPiece(delta.text))
+        elif kind == "input_json_delta":
+            if delta.partial_json and index in self._calls:
+                self._inputs.pop(index, None)
+                events.append(ToolArgumentsPiece(self._calls[index], delta.partial_json))
+        elif kind == "thinking_delta":
+            events.append(ReasoningPiece(delta.thinking, block=self._thoughts.get(index, 0)))
+        elif kind == "signature_delta":
+            events.append(ReasoningPiece(signature=delta.signature, block=self._thoughts.get(index, 0)))
+        else:
+            whole: Any = msgspec.json.decode(payload, type=dict[str, Raw])["delta"]
+            events.append(OpaquePiece(NAME, Raw(bytes(whole))))
+
+    def stop(self, index: int, events: list[Event]) -> None:
+        """A call whose arguments did not come in pieces has them in its block: at least {}, which clients must be able
+        to read.
+        """
+        given = self._inputs.pop(index, None)
+        if given is not None:
+            events.append(ToolArgumentsPiece(self._calls[index], given.decode()))
+
+
+# --- encoding ------------------------------------------------------------------------------------------------------
+
+
+def _event(name: str, fields: dict[str, Any]) -> bytes:
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), _encode({"type": name, **fields}))
+
+
+class EventEncoder:
+    """Events as a stream of messages: blocks one after the other, each with its start and stop."""
+
+    def __init__(self, about: About) -> None:
+        self._about = about
+        self._id = about.id
+        self._begun = False
+        self._usage: Usage | None = None
+        self._finished: Finished | None = None
+        self._blocks = 0  # so many were begun; the last may be open
+        self._open: tuple[str, int] | None = None  # its kind, and the number of its thought or call
+        self._delta_head = b""
+        self._calls: dict[int, int] = {}
+
+    def feed(self, events: list[Event]) -> bytes:
+        out: list[bytes] = []
+        for event in events:
+            if isinstance(event, UsageSeen):
+                self._usage = event.usage
+            elif isinstance(event, Started):
+                self._id = event.id or self._id
+            elif isinstance(event, Finished):
+                if event.choice == 0:
+                    self._finished = event
+            elif event.choice == 0:  # the dialect has one choice
+                self._write(event, out)
+        return b"".join(out)
+
+    def finish(self, usage: Usage | None, cost: Cost | None) -> bytes:
+        out: list[bytes] = []
+        self._begin(out)
+        self._close(out)
+        counted = usage if usage is not None else self._usage
+        finished = self._finished or Finished("stop")
+        delta = {"stop_reason": _stop_reason(finished), "stop_sequence": finished.stop_sequence}
+        out.append(_event("message_delta", {"delta": delta, "usage": usage_to_fields(counted or Usage(), cost)}))
+        out.append(_event("message_stop", {}))
+        return b"".join(out)
+
+    def fail(self, error: PublicError) -> bytes:
+        return encode_stream_error(error)
+
+    def _write(self, event: Event, out: list[bytes]) -> None:
+        if isinstance(event, (TextPiece, RefusalPiece)):
+            if event.text:
+                if self._open is None or self._open[0] != "text":
+                    self._start("text", 0, {"type": "text", "text": ""}, out)
+                out.append(self._delta_head + b'{"type":"text_delta","text":' + _encode(event.text) + b"}}\n\n")
+        elif isinstance(event, ToolArgumentsPiece):
+            if event.text and event.index in self._calls:
+                delta = b'{"type":"input_json_delta","partial_json":' + _encode(event.text) + b"}}\n\n"
+                out.append(_delta_head(self._calls[event.index]) + delta)
+        elif isinstance(event, ToolCallStarted):
+            kind = "server_tool_use" if event.server_side else "tool_use"
+            self._start("call", event.index, {"type": kind, "id": event.id, "name": event.name, "input": {}}, out)
+            self._calls[event.index] = self._blocks - 1
+        elif isinstance(event, ReasoningPiece):
+            self._write_thought(event, out)
+        elif isinstance(event, OpaquePiece) and event.dialect == NAME:
+            self._write_opaque(event.raw, out)
+
+    def _write_thought(self, event: ReasoningPiece, out: list[bytes]) -> None:
+        if event.redacted:
+            self._start("redacted", event.block, {"type": "redacted_thinking", "data": event.redacted}, out)
+            return
+        if self._open != ("thought", event.block):
+            self._start("thought", event.block, {"type": "thinking", "thinking": "", "signature": ""}, out)
+        if event.text:
+            out.append(self._delta_head + b'{"type":"thinking_delta","thinking":' + _encode(event.text) + b"}}\n\n")
+        if event.signature:
+            out.append(
+                self._delta_head + b'{"type":"signature_delta","signature":' + _encode(event.signature) + b"}}\n\n"
+            )
+
+    def _write_opaque(self, raw: Raw, out: list[bytes]) -> None:
+        fields = msgspec.json.decode(raw, type=dict[str, Any])
+        if str(fields.get("type", "")).endswith("_delta"):
+            if self._open is not None:
+                out.append(self._delta_head + bytes(raw) + b"}\n\n")
+        else:
+            self._start("opaque", 0, fields, out)
+
+    def _begin(self, out: list[bytes]) -> None:
+        if not self._begun:
+            self._begun = True
+            message: dict[str, Any] = {
+                "id": self._id,
+                "type": "message",
+                "role": "assistant",
+                "model": self._about.model,
+                "content": [],
+                "stop_reason": None,
+                "stop_sequence": None,
+                "usage": usage_to_fields(self._usage or Usage()),
+            }
+            out.append(_event("message_start", {"message": message}))
+
+    def _start(self, kind: str, number: int, block: dict[str, Any], out: list[bytes]) -> None:
+        self._begin(out)
+        self._close(out)
+        out.append(_event("content_block_start", {"index": self._blocks, "content_block": block}))
+        self._delta_head = _delta_head(self._blocks)
+        self._open = (kind, number)
+        self._blocks += 1
+
+    def _close(self, out: list[bytes]) -> None:
+        if self._open is not None:
+            out.append(_event("content_block_stop", {"index": self._blocks - 1}))
+            self._open = None
+
+
+def _delta_head(block: int) -> bytes:
+    return b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":' % block
+
+
+def _stop_reason(finished: Finished) -> str:
+    if finished.reason == "stop" and finished.stop_sequence is not None:
+        return "stop_sequence"
+    return FINISH_TO_WIRE.get(finished.reason, finished.reason)
+
+
+def encode_reply(events: list[Event], about: About, usage: Usage | None = None, cost: Cost | None = None) -> bytes:
+    """The whole reply: the fold of the events. `usage` None: what the events told of it. The dialect has one choice."""
+    reply = fold(events)
+    counted = usage if usage is not None else reply.usage
+    choice = reply.choices[0] if reply.choices else None
+    finished = Finished(choice.finish or "stop", choice.stop_sequence) if choice is not None else Finished("stop")
+    blocks = [_block_fields(part) for part in choice.parts] if choice is not None else []
+    return _encode(
+        {
+            "id": reply.id or about.id,
+            "type": "message",
+            "role": "assistant",
+            "model": about.model,
+            "content": [block for block in blocks if block is not None],
+            "stop_reason": _stop_reason(finished),
+            "stop_sequence": finished.stop_sequence,
+            "usage": usage_to_fields(counted or Usage(), cost),
+        }
+    )
+
+
+def _block_fields(part: Part) -> Any:
+    if isinstance(part, (Text, Refusal)):
+        return {"type": "text", "text": part.text}
+    if isinstance(part, Reasoning):
+        if part.redacted:
+            return {"type": "redacted_thinking", "data": part.redacted}
+        return {"type": "thinking", "thinking": part.text, "signature": part.signature}
+    if isinstance(part, ToolCall):
+        kind = "server_tool_use" if part.server_side else "tool_use"
+        return {"type": kind, "id": part.id, "name": part.name, "input": _input(part.arguments)}
+    if isinstance(part, Opaque) and part.dialect == NAME:
+        fields = msgspec.json.decode(part.raw, type=dict[str, Any])
+        return None if str(fields.get("type", "")).endswith("_delta") else part.raw
+    return None
+
+
+def _input(arguments: str) -> Any:
+    try:
+        return msgspec.json.decode(arguments, type=dict[str, Any])
+    except msgspec.DecodeError:
+        return {}

@@ -1,0 +1,284 @@
+"""Our words as a chat completion request. https://platform.openai.com/docs/api-reference/chat/create (2026-11-22)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tollway.conversation import (
+    Audio,
+    CacheMark,
+    Conversation,
+    Document,
+    FileId,
+    Image,
+    Inline,
+    Link,
+    Message,
+    Opaque,
+    Part,
+    Reasoning,
+    Refusal,
+    ResponseFormat,
+    Source,
+    Text,
+    ToolCall,
+    ToolResult,
+    Video,
+)
+from tollway.dialects import EncodedRequest, Traits, leave_out
+from tollway.dialects.openai_chat.decode import NAME, PLAIN_FIELDS
+
+
+def encode_request(conversation: Conversation, traits: Traits) -> EncodedRequest:
+    """A request for an OpenAI-compatible server; what it cannot say is named in `conversation.dropped`."""
+    fields: dict[str, Any] = {"model": traits.model}
+    writer = _MessageWriter(conversation, traits)
+    fields["messages"] = writer.messages()
+    for name, (ours, _) in PLAIN_FIELDS.items():
+        value = getattr(conversation, ours)
+        if value not in (None, "", False) or (value is False and name in ("logprobs", "parallel_tool_calls")):
+            fields[name] = value
+    for name in {"max_tokens", "max_completion_tokens"} - {traits.output_limit_name}:
+        fields.pop(name, None)
+    if conversation.n == 1:
+        fields.pop("n", None)
+    if conversation.streaming:
+        fields["stream_options"] = {"include_usage": True}  # asked for always: the call's cost hangs on it
+    if conversation.stop:
+        fields["stop"] = conversation.stop
+    _encode_tools(conversation, traits, fields)
+    _encode_reasoning(conversation, traits, fields)
+    if conversation.response_format is not None:
+        fields["response_format"] = _encode_format(conversation.response_format)
+    for name, raw in conversation.extra.items():
+        if conversation.dialect in (NAME, ""):
+            fields[name] = raw
+        else:
+            leave_out(conversation, traits, name, NAME)
+    return EncodedRequest(fields)
+
+
+class _MessageWriter:
+    def __init__(self, conversation: Conversation, traits: Traits) -> None:
+        self._conversation = conversation
+        self._traits = traits
+
+    def messages(self) -> list[dict[str, Any]]:
+        written: list[dict[str, Any]] = []
+        if self._conversation.system:
+            written.append({"role": "system", "content": self._content(self._conversation.system)})
+        for message in self._conversation.messages:
+            if message.role == "assistant":
+                written.append(self._assistant(message))
+            else:
+                written += self._others(message)
+        return written
+
+    def _others(self, message: Message) -> list[dict[str, Any]]:
+        """A user's, system's or tool's message. Each tool result is a message of its own; its pictures follow as a
+        user's.
+        """
+        written: list[dict[str, Any]] = []
+        pictures: list[Part] = []
+        plain: list[Part] = []
+        for part in message.parts:
+            if isinstance(part, ToolResult):
+                written.append(self._tool_result(part, pictures))
+            else:
+                plain.append(part)
+        if pictures:
+            written.append({"role": "user", "content": self._content(pictures)})
+        if plain or not message.parts:
+            said: dict[str, Any] = {"role": message.role, "content": self._content(plain)}
+            if message.name:
+                said["name"] = message.name
+            written.append(said)
+        return written
+
+    def _tool_result(self, result: ToolResult, pictures: list[Part]) -> dict[str, Any]:
+        texts: list[Part] = [part for part in result.parts if isinstance(part, Text)]
+        pictures += [part for part in result.parts if not isinstance(part, Text)]
+        content: Any = self._content(texts)
+        if not texts and result.parts:
+            content = "The result is in the next message."
+        written = {"role": "tool", "tool_call_id": result.call_id, "content": content}
+        if result.cache is not None and self._traits.cache_marks:
+            written["cache_control"] = _encode_cache(result.cache)
+        return written
+
+    def _assistant(self, message: Message) -> dict[str, Any]:
+        written: dict[str, Any] = {"role": "assistant"}
+        content: list[Part] = []
+        calls: list[dict[str, Any]] = []
+        blocks: list[dict[str, Any]] = []
+        thoughts: list[str] = []
+        for part in message.parts:
+            if isinstance(part, ToolCall):
+                calls.append(self._tool_call(part))
+            elif isinstance(part, Reasoning):
+                self._thought(part, blocks, thoughts)
+            elif isinstance(part, Audio) and isinstance(part.source, FileId):
+                written["audio"] = {"id": part.source.id}
+            elif isinstance(part, Refusal):
+                written["refusal"] = part.text
+            else:
+                content.append(part)
+        written["content"] = self._content(content) if content else None
+        if thoughts:
+            written["reasoning_content"] = "".join(thoughts)
+        if blocks:
+            written["thinking_blocks"] = blocks
+        if calls:
+            written["tool_calls"] = calls
+        if message.name:
+            written["name"] = message.name
+        return written
+
+    def _thought(self, part: Reasoning, blocks: list[dict[str, Any]], thoughts: list[str]) -> None:
+        if part.redacted:
+            blocks.append({"type": "redacted_thinking", "data": part.redacted})
+            return
+        thoughts.append(part.text)
+        if part.signature or blocks:
+            blocks.append({"type": "thinking", "thinking": part.text, "signature": part.signature})
+
+    def _tool_call(self, call: ToolCall) -> dict[str, Any]:
+        written: dict[str, Any] = {
+            "id": call.id,
+            "type": "function",
+            "function": {"name": call.name, "arguments": call.arguments},
+        }
+        if call.signature:
+            written["extra_content"] = {"google": {"thought_signature": call.signature}}
+        if call.cache is not None and self._traits.cache_marks:
+            written["cache_control"] = _encode_cache(call.cache)
+        return written
+
+    def _content(self, parts: list[Part]) -> Any:
+        """A text alone is a string, which every server takes; anything more is a list."""
+        if not parts:
+            return ""
+        if len(parts) == 1 and isinstance(parts[0], Text) and not (parts[0].cache and self._traits.cache_marks):
+            return parts[0].text
+        written = [self._part(part) for part in parts]
+        return [part for part in written if part is not None]
+
+    def _part(self, part: Part) -> Any:
+        written: Any
+        if isinstance(part, Text):
+            written = {"type": "text", "text": part.text}
+        elif isinstance(part, Image):
+            image = {"url": _url(part.source)}
+            if part.detail:
+                image["detail"] = part.detail
+            written = {"type": "image_url", "image_url": image}
+        elif isinstance(part, Audio) and isinstance(part.source, Inline):
+            sound = part.format or part.source.media_type.rpartition("/")[2]
+            written = {"type": "input_audio", "input_audio": {"data": part.source.data, "format": sound}}
+        elif isinstance(part, Document):
+            written = self._document(part)
+        elif isinstance(part, Video):
+            written = {"type": "video_url", "video_url": {"url": _url(part.source)}}
+        elif isinstance(part, Refusal):
+            written = {"type": "refusal", "refusal": part.text}
+        elif isinstance(part, Opaque) and part.dialect == NAME:
+            return part.raw
+        else:
+            leave_out(self._conversation, self._traits, f"messages[].content[{type(part).__name__.lower()}]", NAME)
+            return None
+        if isinstance(part, (Text, Image, Document)) and part.cache is not None and self._traits.cache_marks:
+            written["cache_control"] = _encode_cache(part.cache)
+        return written
+
+    def _document(self, part: Document) -> dict[str, Any]:
+        if part.text is not None:
+            title = f"{part.title}\n\n" if part.title else ""
+            return {"type": "text", "text": title + part.text}
+        file: dict[str, Any] = {}
+        if isinstance(part.source, FileId):
+            file["file_id"] = part.source.id
+        else:
+            file["file_data"] = _url(part.source)
+        if part.title:
+            file["filename"] = part.title
+        return {"type": "file", "file": file}
+
+
+def _url(source: Source) -> str:
+    if isinstance(source, Inline):
+        return f"data:{source.media_type};base64,{source.data}"
+    return source.url if isinstance(source, Link) else source.id
+
+
+def _encode_cache(cache: CacheMark) -> dict[str, str]:
+    return {"type": "ephemeral", "ttl": cache.ttl} if cache.ttl else {"type": "ephemeral"}
+
+
+def _encode_tools(conversation: Conversation, traits: Traits, fields: dict[str, Any]) -> None:
+    tools: list[Any] = []
+    for tool in conversation.tools:
+        if tool.native is not None:
+            if tool.dialect == NAME:
+                tools.append(tool.native)
+            else:
+                leave_out(conversation, traits, f"tools[{tool.name}]", NAME)
+            continue
+        function: dict[str, Any] = {"name": tool.name}
+        if tool.description:
+            function["description"] = tool.description
+        if tool.parameters is not None:
+            function["parameters"] = tool.parameters
+        if tool.strict is not None:
+            function["strict"] = tool.strict
+        written = {"type": "function", "function": function}
+        if tool.cache is not None and traits.cache_marks:
+            written["cache_control"] = _encode_cache(tool.cache)
+        tools.append(written)
+    if not tools:
+        fields.pop("parallel_tool_calls", None)  # refused without tools
+        return
+    fields["tools"] = tools
+    choice = conversation.tool_choice
+    if choice is not None:
+        named = {"type": "function", "function": {"name": choice.name}}
+        fields["tool_choice"] = named if choice.kind == "named" else choice.kind
+
+
+#: The effort that a budget of so many thinking tokens stands for, from the least up.
+_EFFORT_BY_BUDGET = ((1024, "low"), (8192, "medium"))
+
+
+def _encode_reasoning(conversation: Conversation, traits: Traits, fields: dict[str, Any]) -> None:
+    options = conversation.reasoning
+    if options is None:
+        return
+    effort = options.effort
+    if (
+        traits.adaptive_thinking or traits.legacy_thinking
+    ):  # a compatible server in front of a model that takes `thinking`
+        thinking: dict[str, Any] = {}
+        if options.budget_tokens is not None:
+            thinking = {"type": "enabled", "budget_tokens": options.budget_tokens}
+        elif options.adaptive:
+            thinking = {"type": "adaptive"}
+        if thinking:
+            if options.summary:
+                thinking["display"] = options.summary
+            fields["thinking"] = thinking
+    elif not effort and options.budget_tokens is not None:
+        effort = next((word for most, word in _EFFORT_BY_BUDGET if options.budget_tokens <= most), "high")
+    if effort:
+        fields["reasoning_effort"] = effort
+
+
+def _encode_format(form: ResponseFormat) -> dict[str, Any]:
+    if form.kind != "json_schema":
+        return {"type": form.kind}
+    schema: dict[str, Any] = {"name": form.name or "reply"}
+    if form.description:
+        schema["description"] = form.description
+    if form.schema is not None:
+        schema["schema"] = form.schema
+    if form.strict is not None:
+        schema["strict"] = form.strict
+    return {"type": "json_schema", "json_schema": schema}

@@ -1,0 +1,468 @@
+"""Chat completions as answers, whole and streamed. https://platform.openai.com/docs/api-reference/chat-streaming
+(2026-11-22).
+
+Thought is not in OpenAI's own pages. What is spoken here is what compatible servers and their clients agree on: its
+text in `reasoning_content` (some write `reasoning` or `reasoning_text`), and `thinking_blocks` for thought that its
+maker signed. Our stream sends a thinking block once, whole, when its signature is there, under an `index`: clients can
+send it back as it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from tollway.calls import Cost, Usage
+from tollway.conversation import (
+    Event,
+    Finished,
+    Reasoning,
+    ReasoningPiece,
+    Refusal,
+    RefusalPiece,
+    Started,
+    Text,
+    TextPiece,
+    ToolArgumentsPiece,
+    ToolCall,
+    ToolCallStarted,
+    UsageSeen,
+    WholeChoice,
+    fold,
+)
+from tollway.dialects import About
+from tollway.dialects.openai_chat.decode import signature_of
+from tollway.dialects.openai_chat.errors import encode_stream_error, error_in_stream
+from tollway.dialects.openai_chat.usage import usage_from_json, usage_to_fields
+from tollway.errors import PublicError, UpstreamBroken, UpstreamError
+from tollway.sse import EventCutter, event_data, event_name
+
+FINISH_FROM_WIRE = {"function_call": "tool_calls"}
+FINISH_TO_WIRE = {"refusal": "content_filter", "pause": "stop"}
+
+
+class _Function(Struct, gc=False):
+    name: str | None = None
+    arguments: Any = None
+
+
+class _Call(Struct):
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
+    extra_content: Any = None
+    provider_specific_fields: Any = None
+
+
+class _Block(Struct, gc=False):
+    type: str = "thinking"
+    thinking: str | None = None
+    signature: str | None = None
+    data: str | None = None
+
+
+class _Delta(Struct):
+    content: Any = None
+    tool_calls: list[_Call] | None = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    reasoning_text: Any = None
+    thinking_blocks: list[_Block] | None = None
+    refusal: str | None = None
+    function_call: _Function | None = None
+
+
+class _Choice(Struct):
+    index: int | None = None
+    delta: _Delta | None = None
+    message: _Delta | None = None
+    finish_reason: str | None = None
+
+
+class _Chunk(Struct):
+    """A chunk of a stream, or a whole reply: they differ in `delta` and `message`, and some servers mix the two up."""
+
+    choices: list[_Choice] | None = None
+    id: str | None = None
+    model: str | None = None
+    created: float | None = None
+    usage: Raw = Raw()
+    error: Raw = Raw()
+    service_tier: str | None = None
+
+
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+_decode_any = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+
+
+# --- decoding ------------------------------------------------------------------------------------------------------
+
+
+def decode_reply(body: bytes) -> list[Event]:
+    """A whole reply as events. Raises UpstreamBroken, or the error that the reply holds instead of choices."""
+    decoder = EventDecoder()
+    chunk = _read_chunk(body, "")
+    if chunk.choices is None:
+        raise UpstreamBroken("The provider sent a reply without choices.")
+    return decoder.events_of(chunk)
+
+
+class EventDecoder:
+    """A stream as events, cut anywhere. See `tollway.dialects.StreamDecoder`."""
+
+    def __init__(self) -> None:
+        self._cutter = EventCutter()
+        self._started = False
+        self._choices: dict[int, _ChoiceDecoder] = {}
+        self.complete = False
+        self.before_error: list[Event] = []
+
+    def feed(self, data: bytes) -> list[Event]:
+        events: list[Event] = []
+        try:
+            for event in self._cutter.feed(data):
+                if not self.complete:
+                    self._read(event, events)
+        except UpstreamError:
+            self.before_error = events
+            raise
+        return events
+
+    def _read(self, event: bytes, events: list[Event]) -> None:
+        payload = event_data(event)
+        if payload is None:
+            return
+        if payload.startswith(b"[DONE]"):
+            self.complete = True
+        elif payload.strip():
+            events += self.events_of(_read_chunk(payload, event_name(event) if event.startswith(b"event") else ""))
+
+    def end(self) -> list[Event]:
+        rest = self._cutter.rest()
+        return self.feed(rest.rstrip(b"\n") + b"\n\n") if rest.strip() else []
+
+    def events_of(self, chunk: _Chunk) -> list[Event]:
+        events: list[Event] = []
+        if not self._started and (chunk.id or chunk.choices):
+            self._started = True
+            events.append(Started(chunk.id or "", chunk.model or "", int(chunk.created or 0)))
+        for choice in chunk.choices or ():
+            number = choice.index or 0
+            reader = self._choices.get(number)
+            if reader is None:
+                reader = self._choices[number] = _ChoiceDecoder(number)
+            delta = choice.delta or choice.message
+            if delta is not None:
+                reader.read(delta, events)
+            if choice.finish_reason:
+                events.append(Finished(FINISH_FROM_WIRE.get(choice.finish_reason, choice.finish_reason), None, number))
+        if chunk.usage:
+            usage = usage_from_json(chunk.usage, chunk.service_tier)
+            if usage is not None:
+                events.append(UsageSeen(usage))
+        return events
+
+
+def _read_chunk(payload: bytes, name: str) -> _Chunk:
+    try:
+        chunk = _decode_chunk(payload)
+    except _UNREADABLE as error:
+        try:
+            value = _decode_any(payload)
+        except _UNREADABLE:
+            raise UpstreamBroken("The provider sent something that is not JSON.") from error
+        raise error_in_stream(value, name) or UpstreamBroken(
+            f"The provider sent something of a shape that is not a chat completion's ({error})."
+        ) from error
+    if chunk.choices is None or chunk.error:
+        found = error_in_stream(_decode_any(payload), name)
+        if found is not None:
+            raise found
+    return chunk
+
+
+class _ChoiceDecoder:
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._calls: list[str] = []  # ids, by our index
+        self._by_wire_index: dict[int, int] = {}
+        self._block = 0
+        self._block_open = False
+        self._thought_alone = False  # the open block's text came without thinking_blocks beside it
+
+    def read(self, delta: _Delta, events: list[Event]) -> None:
+        if delta.thinking_blocks:
+            for block in delta.thinking_blocks:
+                self._read_block(block, events)
+        else:
+            thought = delta.reasoning_content or delta.reasoning or delta.reasoning_text
+            if thought and isinstance(thought, str):
+                self._block_open = self._thought_alone = True
+                events.append(ReasoningPiece(thought, block=self._block, choice=self._number))
+        content = delta.content
+        if content:
+            if isinstance(content, str):
+                events.append(TextPiece(content, self._number))
+            elif isinstance(content, list):
+                self._read_parts(content, events)
+        if delta.refusal:
+            events.append(RefusalPiece(delta.refusal, self._number))
+        for call in delta.tool_calls or ():
+            self._read_call(call, events)
+        if delta.function_call is not None:
+            self._read_call(_Call(-1, None, delta.function_call), events)
+
+    def _read_block(self, block: _Block, events: list[Event]) -> None:
+        if block.data:
+            self._close_block()
+            events.append(ReasoningPiece(redacted=block.data, block=self._block, choice=self._number))
+            self._block += 1
+            return
+        if block.thinking and not self._thought_alone:
+            self._block_open = True
+            events.append(ReasoningPiece(block.thinking, block=self._block, choice=self._number))
+        if block.signature:
+            events.append(ReasoningPiece(signature=block.signature, block=self._block, choice=self._number))
+            self._block_open = True
+            self._close_block()
+        elif self._thought_alone:
+            self._close_block()
+
+    def _close_block(self) -> None:
+        if self._block_open:
+            self._block += 1
+        self._block_open = self._thought_alone = False
+
+    def _read_parts(self, parts: list[Any], events: list[Event]) -> None:
+        """Mistral's way: a list of parts, thought among them. https://docs.mistral.ai/capabilities/reasoning
+        (2026-11-22)
+        """
+        for part in parts:
+            if not isinstance(part, dict):
+                continue
+            if isinstance(part.get("text"), str) and part["text"]:
+                events.append(TextPiece(part["text"], self._number))
+            elif part.get("type") == "thinking":
+                thought = part.get("thinking")
+                inner = thought if isinstance(thought, list) else [{"text": thought}]
+                text = "".join(
+                    piece["text"] for piece in inner if isinstance(piece, dict) and isinstance(piece.get("text"), str)
+                )
+                if text:
+                    self._block_open = self._thought_alone = True
+                    events.append(ReasoningPiece(text, block=self._block, choice=self._number))
+
+    def _read_call(self, call: _Call, events: list[Event]) -> None:
+        name = (call.function.name if call.function is not None else None) or ""
+        ours = self._call_index(call, name)
+        if ours is None:
+            ours = len(self._calls)
+            self._calls.append(call.id or "")
+            if call.index is not None:
+                self._by_wire_index[call.index] = ours
+            given_id = call.id or f"call_{self._number}_{ours}"
+            events.append(ToolCallStarted(ours, given_id, name, signature=signature_of(call), choice=self._number))
+        arguments = call.function.arguments if call.function is not None else None
+        if arguments is not None and not isinstance(arguments, str):
+            arguments = _encode(arguments).decode()
+        if arguments:
+            events.append(ToolArgumentsPiece(ours, arguments, self._number))
+
+    def _call_index(self, call: _Call, name: str) -> int | None:
+        """Which call a piece belongs to; None for a new one. Some servers leave the index out, some give 0 to every
+        call.
+        """
+        if call.index is not None:
+            ours = self._by_wire_index.get(call.index)
+            if ours is None or (name and call.id and self._calls[ours] and call.id != self._calls[ours]):
+                return None
+            return ours
+        if call.id:
+            return self._calls.index(call.id) if call.id in self._calls else None
+        return len(self._calls) - 1 if self._calls and not name else None
+
+
+# --- encoding ------------------------------------------------------------------------------------------------------
+
+
+class EventEncoder:
+    """Events as a stream: one id and one `created` in all chunks, the role in the first, usage on or after the last."""
+
+    def __init__(self, about: About) -> None:
+        self._about = about
+        self._head = _chunk_head(about.id, about.created_s, about.model)
+        self._choices: dict[int, _ChoiceEncoder] = {}
+        self._finished: dict[int, str] = {}
+        self._usage: Usage | None = None
+
+    def feed(self, events: list[Event]) -> bytes:
+        out: list[bytes] = []
+        for event in events:
+            if isinstance(event, Started):
+                about = self._about
+                self._head = _chunk_head(event.id or about.id, event.created_s or about.created_s, about.model)
+                self._choice(0, out)
+            elif isinstance(event, UsageSeen):
+                self._usage = event.usage
+            elif isinstance(event, Finished):
+                self._choice(event.choice, out)
+                self._finished[event.choice] = FINISH_TO_WIRE.get(event.reason, event.reason)
+            else:
+                choice = self._choices.get(event.choice)
+                if choice is None:
+                    choice = self._choice(event.choice, out)
+                choice.write(event, out)
+        return b"".join(out)
+
+    def finish(self, usage: Usage | None, cost: Cost | None) -> bytes:
+        counted = usage if usage is not None else self._usage
+        raw = _encode(usage_to_fields(counted, cost)) if counted is not None else None
+        out: list[bytes] = []
+        last = max(self._finished, default=-1)
+        for number, reason in sorted(self._finished.items()):
+            rides = b',"usage":' + raw if raw is not None and number == last and not self._about.usage_wanted else b""
+            end = b"%d,%s:{},%s:%s}]%s}\n\n" % (number, b'"delta"', b'"finish_reason"', _encode(reason), rides)
+            out.append(self._head + b'[{"index":' + end)
+        if raw is not None and self._about.usage_wanted:
+            out.append(self._head + b'[],"usage":' + raw + b"}\n\n")
+        out.append(b"data: [DONE]\n\n")
+        return b"".join(out)
+
+    def fail(self, error: PublicError) -> bytes:
+        return encode_stream_error(error)
+
+    def _choice(self, number: int, out: list[bytes]) -> _ChoiceEncoder:
+        choice = self._choices.get(number)
+        if choice is None:
+            choice = self._choices[number] = _ChoiceEncoder(self._head + b'[{"index":%d,"delta":{' % number)
+            choice.begin(out)
+        return choice
+
+
+def _chunk_head(reply_id: str, created_s: int, model: str) -> bytes:
+    fields = {"id": reply_id, "object": "chat.completion.chunk", "created": created_s, "model": model}
+    return b"data: " + _encode(fields)[:-1] + b',"choices":'
+
+
+_CHUNK_END = b'},"finish_reason":null}]}\n\n'
+
+
+class _ChoiceEncoder:
+    def __init__(self, head: bytes) -> None:
+        self._head = head
+        self._text_head = head + b'"content":'
+        self._calls: dict[int, int] = {}  # our index to the client's: calls that the provider runs itself are not shown
+        self._block = -1
+        self._thought: list[str] = []
+
+    def begin(self, out: list[bytes]) -> None:
+        out.append(self._head + b'"role":"assistant","content":""' + _CHUNK_END)
+
+    def write(self, event: Event, out: list[bytes]) -> None:
+        if isinstance(event, TextPiece):
+            if event.text:
+                out.append(self._text_head + _encode(event.text) + _CHUNK_END)
+        elif isinstance(event, ToolArgumentsPiece):
+            if event.index in self._calls:
+                self._delta(
+                    out,
+                    b'"tool_calls":[{"index":%d,"function":{"arguments":' % self._calls[event.index],
+                    event.text,
+                    b"}}]",
+                )
+        elif isinstance(event, ReasoningPiece):
+            self._write_thought(event, out)
+        elif isinstance(event, ToolCallStarted):
+            if not event.server_side:
+                self._calls[event.index] = len(self._calls)
+                call = _encode({"index": self._calls[event.index], **_call_fields(event, "")})
+                out.append(self._head + b'"tool_calls":[' + call + b"]" + _CHUNK_END)
+        elif isinstance(event, RefusalPiece) and event.text:
+            self._delta(out, b'"refusal":', event.text, b"")
+
+    def _delta(self, out: list[bytes], before: bytes, text: str, after: bytes) -> None:
+        out.append(self._head + before + _encode(text) + after + _CHUNK_END)
+
+    def _write_thought(self, event: ReasoningPiece, out: list[bytes]) -> None:
+        if event.block != self._block:
+            if self._thought:  # the block before had no signature; this says that it ended
+                self._write_block({"type": "thinking", "thinking": "".join(self._thought)}, out)
+            self._block = event.block
+        if event.text:
+            self._thought.append(event.text)
+            self._delta(out, b'"reasoning_content":', event.text, b"")
+        if event.redacted:
+            self._write_block({"type": "redacted_thinking", "data": event.redacted}, out)
+        if event.signature:
+            block = {"type": "thinking", "thinking": "".join(self._thought), "signature": event.signature}
+            self._write_block(block, out)
+
+    def _write_block(self, block: dict[str, str], out: list[bytes]) -> None:
+        self._thought = []
+        written = _encode([{"index": self._block, **block}])
+        out.append(self._head + b'"reasoning_content":"","thinking_blocks":' + written + _CHUNK_END)
+
+
+def _call_fields(call: ToolCallStarted | ToolCall, arguments: str) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "id": call.id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": arguments},
+    }
+    if call.signature:
+        fields["extra_content"] = {"google": {"thought_signature": call.signature}}
+    return fields
+
+
+def encode_reply(events: list[Event], about: About, usage: Usage | None = None, cost: Cost | None = None) -> bytes:
+    """The whole reply: the fold of the events. `usage` None: what the events told of it."""
+    reply = fold(events)
+    counted = usage if usage is not None else reply.usage
+    fields: dict[str, Any] = {
+        "id": reply.id or about.id,
+        "object": "chat.completion",
+        "created": reply.created_s or about.created_s,
+        "model": about.model,
+        "choices": [_choice_fields(number, choice) for number, choice in enumerate(reply.choices or [WholeChoice()])],
+    }
+    if counted is not None:
+        fields["usage"] = usage_to_fields(counted, cost)
+    return _encode(fields)
+
+
+def _choice_fields(number: int, choice: WholeChoice) -> dict[str, Any]:
+    texts = [part.text for part in choice.parts if isinstance(part, Text)]
+    refusals = [part.text for part in choice.parts if isinstance(part, Refusal)]
+    thoughts = [part for part in choice.parts if isinstance(part, Reasoning)]
+    calls = [
+        _call_fields(part, part.arguments)
+        for part in choice.parts
+        if isinstance(part, ToolCall) and not part.server_side
+    ]
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": "".join(texts) if texts or not (calls or refusals) else None,
+    }
+    message["refusal"] = "".join(refusals) or None
+    text = "".join(part.text for part in thoughts)
+    if text:
+        message["reasoning_content"] = text
+    if any(part.signature or part.redacted for part in thoughts) or len(thoughts) > 1:
+        message["thinking_blocks"] = [_block_fields(part) for part in thoughts]
+    if calls:
+        message["tool_calls"] = calls
+    finish = choice.finish or "stop"
+    return {"index": number, "message": message, "logprobs": None, "finish_reason": FINISH_TO_WIRE.get(finish, finish)}
+
+
+def _block_fields(thought: Reasoning) -> dict[str, str]:
+    if thought.redacted:
+        return {"type": "redacted_thinking", "data": thought.redacted}
+    block = {"type": "thinking", "thinking": thought.text}
+    if thought.signature:
+        block["signature"] = thought.signature
+    return block

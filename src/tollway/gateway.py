@@ -1,0 +1,489 @@
+"""The life of one call, top to bottom.
+
+`ORDER` is the list of steps that every call passes, outermost first, with the reason for its place beside each. The chain is
+composed once, at start; below it stand three functions named by what is left to do:
+
+    reply_with_fallbacks -> reply_with_retries -> reply_once
+
+and after it `deliver`, which brings the reply to the client. Until the first content byte goes out, any failure moves on to the
+next deployment or fallback. After it the client gets its dialect's own error event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from random import random
+
+from tollway.calls import USAGE_ESTIMATED, Attempt, Call, Cost, Reply, Usage
+from tollway.downstream.line import ClientGone
+from tollway.errors import (
+    ContentPolicyViolation,
+    ContextWindowExceeded,
+    PublicError,
+    UpstreamAccountError,
+    UpstreamBroken,
+    UpstreamError,
+    UpstreamRateLimited,
+)
+from tollway.ledger.budgets import Budgets
+from tollway.ledger.ledger import Ledger
+from tollway.policies import Step
+from tollway.policies.allow_model import allow_model
+from tollway.policies.authenticate import authenticate
+from tollway.policies.hold_budget import hold_budget
+from tollway.policies.limit_rate import limit_rate
+from tollway.policies.read import read
+from tollway.policies.report import CLIENT_GONE_STATUS, Report, report
+from tollway.pricing.bound import input_tokens_bound
+from tollway.pricing.cost import cost_of
+from tollway.routing.choice import choose
+from tollway.snapshot import Deployment, Model
+from tollway.upstream.wire import Deadlines, Upstream
+
+log = logging.getLogger("tollway")
+
+#: Waits between tries at the only deployment of a model: short, because somebody is waiting. The provider may ask for more.
+RETRY_PAUSE_S_FIRST = 0.2
+RETRY_PAUSE_S_MAX = 4.0
+#: A provider that asks for a longer pause than this is not waited for: the caller is told, or a fallback is tried.
+RETRY_AFTER_S_MAX = 10.0
+#: The finishing chunk of a stream waits this long for the usage that is to ride on it.
+USAGE_WAIT_MS_MAX = 2000
+
+ORDER = (
+    report,  # outermost: also sees the calls that the others turn away
+    authenticate,  # needs the request head only: nobody unknown makes us read a body
+    read,  # the body, bounded in bytes and time; below this line the call is complete
+    allow_model,  # judges the resolved name, and each fallback again unless the configuration named it
+    limit_rate,
+    hold_budget,  # holds an upper bound; the real cost is charged when usage is final
+)
+
+
+class Gateway:
+    """Answers calls. Owns nothing: it is handed what lives long by `app.py`."""
+
+    def __init__(
+        self,
+        *,
+        upstream: Upstream,
+        ledger: Ledger,
+        budgets: Budgets,
+        told: Report,
+        dialects: dict[str, object],
+        monotonic: Callable[[], float],
+        wall: Callable[[], float],
+        chance: Callable[[], float] = random,
+    ) -> None:
+        self._upstream = upstream
+        self._dialects = dialects
+        self._now = monotonic
+        self._wall = wall
+        self._chance = chance
+        takes: dict[Callable[..., Step], Callable[[Step], Step]] = {
+            report: lambda next: report(next, ledger, told, self._now_us),
+            authenticate: lambda next: authenticate(next, wall),
+            read: read,
+            allow_model: allow_model,
+            limit_rate: lambda next: limit_rate(next, monotonic, wall),
+            hold_budget: lambda next: hold_budget(next, budgets, wall),
+        }
+        step: Step = self.reply_with_fallbacks
+        for policy in reversed(ORDER):
+            step = takes[policy](step)
+        self.reply = step
+
+    def _now_us(self) -> int:
+        return int(self._wall() * 1_000_000)
+
+    # --- the whole of it
+
+    async def serve(self, call: Call) -> None:
+        """Answers one call on its line: the reply, or the error in the client's own dialect."""
+        task = asyncio.current_task()
+        assert task is not None
+        call.line.when_gone(task.cancel)
+        try:
+            reply = await self.reply(call)
+            if reply.body is not None:
+                await self._deliver_whole(call, reply)
+            else:
+                await self._deliver_stream(call, reply)
+        except PublicError as error:
+            await call.line.answer(error.status, error_head(call, error), call.operation.dialect.encode_error(error))
+        except ClientGone:
+            return
+        except asyncio.CancelledError:
+            if not call.line.gone:
+                raise
+        except Exception:  # a defect of ours: the client gets a proper error, the log gets the place
+            log.exception("call %s failed inside the gateway", call.id)
+            error = PublicError("The gateway failed to serve this call; its log says why.")
+            await call.line.answer(500, error_head(call, error), call.operation.dialect.encode_error(error))
+
+    # --- below the policies
+
+    async def reply_with_fallbacks(self, call: Call) -> Reply:
+        model: Model = call.model
+        try:
+            return await self.reply_with_retries(call, model)
+        except UpstreamError as error:
+            first = error
+        except PublicError:
+            raise
+        tried = {model.name}
+        last = first
+        for name in self._fallbacks(call, model, first):
+            other = call.snapshot.resolve(name)
+            if other is None or other.name in tried:
+                continue
+            tried.add(other.name)
+            call.fallbacks_used += 1
+            try:
+                return await self.reply_with_retries(call, other)
+            except UpstreamError as error:
+                last = error
+        # What the caller can act on is why its own model failed; but an overflow of a fallback says more than its outage.
+        raise last if isinstance(last, ContextWindowExceeded) and first.retryable else first
+
+    def _fallbacks(self, call: Call, model: Model, error: UpstreamError) -> tuple[str, ...]:
+        if call.fallbacks_asked is not None:
+            return tuple(call.fallbacks_asked)
+        kind = "general"
+        if isinstance(error, ContextWindowExceeded):
+            kind = "context_window"
+        elif isinstance(error, ContentPolicyViolation):
+            kind = "content_policy"
+        elif not error.retryable:
+            return ()  # the caller's own mistake: another model would not mend it
+        names: tuple[str, ...] = call.snapshot.fallbacks_of(model, kind)
+        return names
+
+    async def reply_with_retries(self, call: Call, model: Model) -> Reply:
+        deployments = model.deployments
+        if len(deployments) == 1 and not model.fallbacks:
+            deployment = deployments[0]
+        else:
+            deployment = choose(deployments, now=self._now(), chance=self._chance())
+        tried: list[Deployment] = []
+        retries_left = self._retries(call, deployment)
+        pause_s = RETRY_PAUSE_S_FIRST
+        while True:
+            try:
+                return await self.reply_once(call, deployment)
+            except UpstreamError as error:
+                self._note_failure(call, model, deployment, error)
+                tried.append(deployment)
+                elsewhere = len({id(d) for d in tried}) < len(deployments)
+                if not error.retryable or retries_left <= 0:
+                    raise
+                if isinstance(error, UpstreamAccountError) and not elsewhere:
+                    raise
+                if not elsewhere:
+                    wanted = error.retry_after_s or 0.0
+                    if wanted > RETRY_AFTER_S_MAX:
+                        raise
+                    await asyncio.sleep(max(wanted, call.snapshot.config.routing.retry_after_s_min, pause_s))
+                    pause_s = min(pause_s * 2, RETRY_PAUSE_S_MAX)
+            retries_left -= 1
+            call.retries_used += 1
+            deployment = choose(deployments, now=self._now(), chance=self._chance(), tried=tried if elsewhere else ())
+
+    def _retries(self, call: Call, deployment: Deployment) -> int:
+        retries = deployment.entry.retries
+        return int(call.snapshot.config.routing.retries if retries is None else retries)
+
+    def _note_failure(self, call: Call, model: Model, deployment: Deployment, error: UpstreamError) -> None:
+        routing = call.snapshot.config.routing
+        if not error.cools or not routing.cooldowns or (len(model.deployments) == 1 and not model.fallbacks):
+            deployment.health.last_error = error.message
+            return
+        deployment.health.failed(
+            self._now(),
+            reason=error.message,
+            at_once=isinstance(error, UpstreamRateLimited | UpstreamAccountError),
+            allowed_fails=routing.allowed_fails,
+            cooldown_s=deployment.entry.cooldown_s if deployment.entry.cooldown_s is not None else routing.cooldown_s,
+            retry_after_s=error.retry_after_s,
+        )
+
+    async def reply_once(self, call: Call, deployment: Deployment) -> Reply:
+        if deployment.missing is not None or call.operation.name not in deployment.heads:
+            raise _cannot_be_called(call, deployment)
+        call.deployment = deployment
+        attempt = Attempt(deployment.id, deployment.provider.name)
+        call.attempts.append(attempt)
+        started = self._now()
+        request = call.operation.encode(call, deployment)
+        try:
+            wire = await self._upstream.send(request, _deadlines(call, deployment))
+        except UpstreamError as error:
+            attempt.error = error.message
+            attempt.duration_us = int((self._now() - started) * 1e6)
+            error.deployment = deployment.id
+            raise
+        except asyncio.CancelledError:
+            self._charge_cut(call, attempt, deployment, 0)
+            raise
+        attempt.status = wire.status
+        if wire.status >= 400:
+            attempt.duration_us = int((self._now() - started) * 1e6)
+            dialect = self._dialects[deployment.dialect]
+            error = dialect.decode_error(wire.status, wire.headers, wire.body or b"", deployment.provider.name)  # type: ignore[attr-defined]
+            wire.close()
+            error.deployment = deployment.id
+            attempt.error = error.message
+            raise error
+        try:
+            if wire.body is not None:
+                reply = call.operation.decode(call, deployment, wire)
+                wire.close()
+            else:
+                reply = await self._begin_stream(call, deployment, wire)
+        except UpstreamError as error:
+            wire.close()
+            attempt.error = error.message
+            attempt.duration_us = int((self._now() - started) * 1e6)
+            error.deployment = deployment.id
+            raise
+        except asyncio.CancelledError:
+            wire.close()
+            self._charge_cut(call, attempt, deployment, 0)
+            raise
+        now = self._now()
+        attempt.duration_us = int((now - started) * 1e6)
+        deployment.health.succeeded(now)
+        call.first_byte_us = self._now_us()
+        reply.attempt = attempt
+        if reply.body is not None:
+            self._price(call, reply, deployment)
+        return reply
+
+    async def _begin_stream(self, call: Call, deployment: Deployment, wire: object) -> Reply:
+        """Reads up to the first content byte, so that what fails before it can still go elsewhere."""
+        reply = Reply(status=200, head=b"", body=None, deployment=deployment, attempt=None)
+        reply.wire = wire
+        relay = reply.relay = call.operation.relay(call, deployment)
+        first = b""
+        while not (relay.content_started or relay.finishing or relay.complete):
+            data = await reply.wire.read()
+            if not data:
+                raise UpstreamBroken("The provider ended its stream before it said anything.")
+            first += relay.feed(data)
+        if relay.complete and not relay.finishing:
+            raise UpstreamBroken("The provider ended its stream before its answer was complete.")
+        reply.first = first
+        return reply
+
+    # --- money
+
+    def _price(self, call: Call, reply: Reply, deployment: Deployment) -> None:
+        """Final usage to cost: of the answering attempt, then of the call."""
+        price = deployment.price
+        usage = reply.usage
+        if usage is None:
+            usage = reply.usage = call.operation.estimate(call, reply)
+            reply.usage_source = USAGE_ESTIMATED
+        if price is None:
+            reply.cost_known = False
+            cost = Cost()
+        else:
+            cost = cost_of(usage, price)
+            reply.price_version = price.version
+        attempt = reply.attempt
+        if attempt is not None:
+            attempt.usage = usage
+            attempt.cost = cost
+        if len(call.attempts) > 1:
+            earlier = sum(a.cost.total for a in call.attempts if a.cost is not None and a is not attempt)
+            if earlier:
+                cost = _plus(cost, earlier)
+        reply.cost = cost
+
+    def _charge_cut(self, call: Call, attempt: Attempt, deployment: Deployment, output_tokens: int) -> None:
+        """A call that its client cut is charged its input's bound: the provider has read it and will bill it."""
+        if deployment.price is None:
+            return
+        attempt.error = "cut by the client"
+        attempt.usage = Usage(input=input_tokens_bound(len(call.body), 0), output=output_tokens)
+        attempt.cost = cost_of(attempt.usage, deployment.price)
+
+    # --- to the client
+
+    async def _deliver_whole(self, call: Call, reply: Reply) -> None:
+        try:
+            reply.settle()
+            await call.line.answer(reply.status, self._head(call, reply), reply.body or b"")
+        finally:
+            reply.end()
+
+    async def _deliver_stream(self, call: Call, reply: Reply) -> None:
+        line, relay, wire = call.line, reply.relay, reply.wire
+        try:
+            await line.begin(200, self._head(call, reply) + STREAM_HEAD)
+            out: bytes = reply.first
+            while not (relay.finishing or relay.complete):
+                if out:
+                    await line.write(out)
+                data = await wire.read()
+                if not data:
+                    out = relay.end()
+                    break
+                out = relay.feed(data)
+            if not relay.finishing:
+                if out:
+                    await line.write(out)
+                raise UpstreamBroken("The provider's stream ended before its answer was complete.")
+            await self._await_usage(relay, wire)
+            reply.usage = relay.usage
+            reply.reply_id = relay.reply_id
+            self._price(call, reply, reply.deployment)
+            reply.settle()
+            await line.end(out + relay.finish(reply.usage, reply.cost if reply.cost_known else None))
+        except UpstreamError as error:
+            self._settle_broken(call, reply, error)
+            await line.end(relay.fail(error))
+        except (asyncio.CancelledError, ClientGone):
+            self._settle_cut(call, reply)
+            raise
+        finally:
+            reply.end()
+
+    async def _await_usage(self, relay: object, wire: object) -> None:
+        """The finishing chunk waits for usage, the provider's end mark, the end, or two seconds, whichever comes first."""
+        if relay.complete:  # type: ignore[attr-defined]
+            return
+        try:
+            async with asyncio.timeout(USAGE_WAIT_MS_MAX / 1000):
+                while not relay.complete:  # type: ignore[attr-defined]
+                    data = await wire.read()  # type: ignore[attr-defined]
+                    if not data:
+                        return
+                    relay.feed(data)  # type: ignore[attr-defined]
+        except (TimeoutError, UpstreamError):
+            return  # the answer itself is whole; its usage is what was seen, or an estimate
+
+    def _settle_broken(self, call: Call, reply: Reply, error: UpstreamError) -> None:
+        """The provider broke after content went out: charged what it said it used, else what was seen, marked as estimated."""
+        if reply.settled:
+            return
+        reply.failure = error
+        error.deployment = reply.deployment.id
+        reply.reply_id = reply.relay.reply_id
+        reply.usage = reply.relay.usage
+        self._price(call, reply, reply.deployment)
+        reply.deployment.health.last_error = error.message
+        reply.settle()
+
+    def _settle_cut(self, call: Call, reply: Reply) -> None:
+        """The client left: charged the greatest of the provider's last usage and the input's bound plus the output seen."""
+        if reply.settled:
+            return
+        relay = reply.relay
+        seen: Usage | None = relay.usage
+        estimate = call.operation.estimate(call, reply)
+        reply.usage = estimate
+        reply.usage_source = USAGE_ESTIMATED
+        price = reply.deployment.price
+        if seen is not None and (price is None or cost_of(seen, price).total >= cost_of(estimate, price).total):
+            reply.usage, reply.usage_source = seen, "provider"
+        reply.reply_id = relay.reply_id
+        reply.failure = _CLIENT_GONE
+        source = reply.usage_source
+        self._price(call, reply, reply.deployment)
+        reply.usage_source = source
+        reply.settle()
+
+    def _head(self, call: Call, reply: Reply) -> bytes:
+        """Our own response headers. About 1.5 us."""
+        deployment: Deployment = reply.deployment
+        key = call.caller.key
+        head = (
+            b"%b%bx-litellm-call-id: %b\r\nx-litellm-attempted-retries: %d\r\nx-litellm-attempted-fallbacks: %d\r\n"
+            % (
+                reply.head,
+                deployment.about_head,
+                call.id.encode(),
+                call.retries_used,
+                call.fallbacks_used,
+            )
+        )
+        if reply.body is not None and reply.cost_known:
+            head += b"x-litellm-response-cost: %b\r\n" % _usd_text(reply.cost.total)
+        if key is not None:
+            account = key.spend_account
+            head += b"x-litellm-key-spend: %b\r\n" % _usd_text(account.spent)
+            if account.limit is not None:
+                head += b"x-litellm-key-max-budget: %b\r\n" % _usd_text(account.limit)
+        head += b"x-litellm-response-duration-ms: %.3f\r\n" % ((self._now() - call.started) * 1000)
+        if call.dropped:
+            head += b"x-tollway-dropped: %b\r\n" % ",".join(dict.fromkeys(call.dropped)).encode("ascii", "replace")
+        if call.shortened:
+            head += b"x-tollway-output-limit: %d\r\n" % call.output_tokens_max
+        return head
+
+
+STREAM_HEAD = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
+
+
+def error_head(call: Call, error: PublicError) -> bytes:
+    """The headers of an error answer: what it says about trying again, and the call's id."""
+    head = b"content-type: application/json\r\nx-litellm-call-id: %b\r\n" % call.id.encode()
+    for name, value in error.headers:
+        head += b"%b: %b\r\n" % (name, value)
+    if not error.retryable_by_client:
+        head += b"x-should-retry: false\r\n"
+    retry_after = getattr(error, "retry_after_s", None)
+    if retry_after is not None:
+        head += b"retry-after: %d\r\n" % max(1, round(retry_after))
+    if call.retries_used or call.fallbacks_used:
+        head += b"x-litellm-attempted-retries: %d\r\nx-litellm-attempted-fallbacks: %d\r\n" % (
+            call.retries_used,
+            call.fallbacks_used,
+        )
+    return head
+
+
+def _cannot_be_called(call: Call, deployment: Deployment) -> UpstreamError:
+    if deployment.missing is not None:
+        return UpstreamAccountError(
+            f"The model {deployment.model_name!r} cannot be called yet: {deployment.missing}.",
+            deployment=deployment.id,
+            retryable_by_client=False,
+        )
+    return UpstreamAccountError(
+        f"The provider {deployment.provider.name!r} of model {deployment.model_name!r} does not offer "
+        f"{call.operation.name.replace('_', ' ')}.",
+        deployment=deployment.id,
+        status=400,
+        type="invalid_request_error",
+        retryable_by_client=False,
+    )
+
+
+def _deadlines(call: Call, deployment: Deployment) -> Deadlines:
+    standing: Deadlines = deployment.deadlines
+    if call.timeout_s is None:
+        return standing
+    return Deadlines(
+        connect_s=min(standing.connect_s, call.timeout_s),
+        first_byte_s=min(standing.first_byte_s, call.timeout_s),
+        idle_s=standing.idle_s,
+        total_s=min(standing.total_s, call.timeout_s),
+    )
+
+
+def _plus(cost: Cost, nano: int) -> Cost:
+    return Cost(
+        cost.total + nano, cost.input, cost.output, cost.cache_read, cost.cache_write, cost.reasoning, cost.tools
+    )
+
+
+def _usd_text(nano: int) -> bytes:
+    """Nano-dollars as exact decimal dollars, without an exponent: b"0.00009750"."""
+    return b"%d.%09d" % divmod(nano, 1_000_000_000) if nano >= 0 else b"-%b" % _usd_text(-nano)
+
+
+_CLIENT_GONE = PublicError("Client disconnected the request", status=CLIENT_GONE_STATUS, type="client_gone")

@@ -1,0 +1,227 @@
+"""The ledger: knows every account, writes each settled call into the journal once, and drains the journal into storage.
+
+A call's record goes first to the journal (one blocking write, before the client has its last bytes), then to a bounded queue in
+memory, from which a background task moves batches into storage. When the storage is away the queue fills; what does not fit is
+read back from the journal's own files later. Nothing waits for the storage but `flush`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from tollway.errors import StorageError, Unavailable
+from tollway.ledger import journal as journals
+from tollway.ledger.budgets import Account, Budgets
+from tollway.ledger.journal import Journal
+from tollway.ledger.record import CallRecord, decode_record, encode_record
+from tollway.storage import SpendEntry, SpendStore
+
+BATCH_ROWS_MAX = 1000
+QUEUE_ROWS_MAX = 50_000
+DRAIN_S = 0.5
+RETRY_S_MAX = 10.0
+FLUSH_S_MAX = 5.0
+
+#: What is written to find out whether a disk that was full takes bytes again; reading skips it.
+PROBE = b"\xc0"
+
+
+def new_epoch(now_us: int) -> int:
+    """A worker's epoch: 60 bits, rising with time, with 16 random ones so that two workers of one moment differ."""
+    return (now_us // 1000 & 0xFFFFFFFFFFF) << 16 | int.from_bytes(os.urandom(2))
+
+
+class Ledger:
+    """One worker's money. Owns the accounts, the journal and the drain from `open` to `close`."""
+
+    def __init__(
+        self,
+        *,
+        spend: SpendStore,
+        budgets: Budgets,
+        directory: Path,
+        epoch: int,
+        fsync: str,
+        on_trouble: Callable[[str], None],
+        journal_bytes_max: int = 4 << 30,
+    ) -> None:
+        self.budgets = budgets
+        self.epoch = epoch
+        self.accounts: dict[tuple[str, str], Account] = {}
+        self.rows_written = 0
+        self.rows_drained = 0
+        self._spend = spend
+        self._directory = directory
+        self._journal = Journal(directory, epoch, fsync=fsync)
+        self._journal_segments_max = max(2, journal_bytes_max // journals.SEGMENT_BYTES_MAX)
+        self._first_segment = 0
+        self._queue: deque[tuple[SpendEntry, int]] = deque()
+        self._lost_track_at: int | None = None  # the segment from which records must be read back
+        self._on_trouble = on_trouble
+        self._wake = asyncio.Event()
+        self._drained = asyncio.Condition()
+        self._task: asyncio.Task[None] | None = None
+        self._storage_away = False
+        self._journal_broken = False
+
+    async def open(self) -> None:
+        """Replays what dead workers left, then opens this worker's journal and starts the drain."""
+        await self.take_over_the_dead()
+        self._journal.open()
+        self._task = asyncio.get_running_loop().create_task(self._drain_forever())
+
+    async def take_over_the_dead(self) -> int:
+        """Moves the journals of workers that died into storage; returns how many rows were new there."""
+        moved = 0
+        for epoch, segments, lock in journals.left_behind(self._directory):
+            for path in segments:
+                for batch in _batches(await asyncio.to_thread(lambda path=path: list(journals.read(path)))):
+                    moved += await self._spend.ingest(batch)
+            journals.forget(self._directory, epoch, segments, lock)
+        return moved
+
+    def check_open(self) -> None:
+        """Raises Unavailable while no finished call could be written down."""
+        if self._journal_broken:
+            raise Unavailable(
+                "The spend journal cannot be written (is the disk full?). No call is served until it can be."
+            )
+        if self._journal.segment - self._first_segment >= self._journal_segments_max:
+            raise Unavailable("The spend journal is full: the database has been away for too long.")
+
+    def write(self, record: CallRecord) -> None:
+        """Writes one settled call. About 4 us. A record that the disk refuses stays in memory and closes the ledger to new calls."""
+        payload = encode_record(record)
+        entry = spend_entry(record, payload)
+        try:
+            segment = self._journal.append(payload)
+            self._journal_broken = False
+        except OSError as error:
+            segment = self._journal.segment
+            if not self._journal_broken:
+                self._journal_broken = True
+                self._on_trouble(f"the spend journal cannot be written: {error}")
+        self.rows_written += 1
+        if len(self._queue) >= QUEUE_ROWS_MAX and not self._journal_broken:
+            if self._lost_track_at is None:
+                self._lost_track_at = self._queue[-1][1]
+        elif self._lost_track_at is None or self._journal_broken:
+            self._queue.append((entry, segment))
+        if len(self._queue) == BATCH_ROWS_MAX:
+            self._wake.set()
+
+    async def flush(self) -> None:
+        """Returns when all that was written until now is in storage, or after `FLUSH_S_MAX` seconds."""
+        goal = self.rows_written
+        self._wake.set()
+        try:
+            async with asyncio.timeout(FLUSH_S_MAX), self._drained:
+                await self._drained.wait_for(lambda: self.rows_drained >= goal or self._storage_away)
+        except TimeoutError:
+            return
+
+    async def close(self) -> None:
+        """Drains what is left (bounded) and closes the journal; what could not be drained is replayed at the next start."""
+        if self._task is None:
+            return
+        await self.flush()
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._journal.close(drained=not self._queue and self._lost_track_at is None and not self._journal_broken)
+
+    async def _drain_forever(self) -> None:
+        pause_s = DRAIN_S
+        while True:
+            try:
+                async with asyncio.timeout(pause_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            try:
+                await self._drain()
+                self._heal()
+                pause_s = DRAIN_S
+                self._storage_away = False
+            except StorageError as error:
+                if not self._storage_away:
+                    self._on_trouble(f"spend rows cannot be stored, they stay in the journal: {error}")
+                self._storage_away = True
+                pause_s = min(RETRY_S_MAX, pause_s * 2)
+            async with self._drained:
+                self._drained.notify_all()
+
+    async def _drain(self) -> None:
+        queue = self._queue
+        while queue:
+            count = min(len(queue), BATCH_ROWS_MAX)
+            batch = [queue[i][0] for i in range(count)]
+            last_segment = queue[count - 1][1]
+            await self._spend.ingest(batch)
+            for _ in range(count):
+                queue.popleft()
+            self.rows_drained += count
+            if last_segment > self._first_segment and self._lost_track_at is None:
+                await asyncio.to_thread(self._journal.drop_before, last_segment)
+                self._first_segment = last_segment
+        if self._lost_track_at is not None:
+            await self._read_back()
+        await asyncio.to_thread(self._journal.sync)
+
+    async def _read_back(self) -> None:
+        """Ingests what did not fit the queue from the journal's files, up to where the queue starts again."""
+        segment = self._lost_track_at or 0
+        while True:
+            path = self._directory / f"{self.epoch}-{segment}.log"
+            last = segment == self._journal.segment
+            if last:
+                # From here on new records go to the queue again; those already in the file are read below.
+                self._lost_track_at = None
+            for batch in _batches(await asyncio.to_thread(lambda path=path: list(journals.read(path)))):
+                await self._spend.ingest(batch)
+            if last:
+                self.rows_drained = self.rows_written - len(self._queue)
+                return
+            segment += 1
+            self._lost_track_at = segment
+
+    def _heal(self) -> None:
+        """After a full disk: what is only in memory is in storage now; tries whether the journal takes bytes again."""
+        if self._journal_broken:
+            try:
+                self._journal.append(PROBE)
+                self._journal_broken = False
+            except OSError:
+                pass
+
+
+def spend_entry(record: CallRecord, payload: bytes) -> SpendEntry:
+    """The row to store for a record: its own bytes, and what is looked for in columns."""
+    return SpendEntry(
+        epoch=record.epoch,
+        seq=record.seq,
+        started_us=record.started_us,
+        key=record.key,
+        user_id=record.user_id,
+        request_id=record.request_id,
+        model=record.provider_model or record.model,
+        cost_nano=record.cost.total,
+        failed=record.status_code >= 400,
+        charges=record.charges,
+        detail=payload,
+        team_id=record.team_id,
+        end_user=record.end_user,
+    )
+
+
+def _batches(payloads: list[bytes]) -> Iterable[list[SpendEntry]]:
+    entries = []
+    for payload in payloads:
+        if payload != PROBE:
+            entries.append(spend_entry(decode_record(payload), payload))
+    for start in range(0, len(entries), BATCH_ROWS_MAX):
+        yield entries[start : start + BATCH_ROWS_MAX]

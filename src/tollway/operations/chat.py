@@ -1,0 +1,270 @@
+"""Chat, in whichever dialect the client speaks to whichever dialect the provider speaks.
+
+What it holds: the input by its bytes (media by their limits, never by their base64 length) at the dearest input price, and the
+output limit that was asked for, or the model's own, at the dearest output price, times `n`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Raw
+from msgspec.json import decode, encode
+
+from tollway.calls import Call, Reply, Usage
+from tollway.conversation import Started, UsageSeen
+from tollway.dialects import About, JsonToolText, Relay, Traits, TranslatingRelay
+from tollway.errors import BadRequest, UpstreamBroken
+from tollway.operations import (
+    decode_fields,
+    raw,
+    take_gateway_fields,
+    take_metadata,
+    text_field,
+    value_of,
+)
+from tollway.pricing.bound import NO_MEDIA, Media, affordable_output_tokens, input_tokens_bound, most_expensive
+from tollway.snapshot import Deployment
+from tollway.upstream.wire import WireReply, WireRequest
+
+IMAGE_PARTS = frozenset({"image_url", "image"})
+OTHER_MEDIA_PARTS = frozenset({"input_audio", "file", "video_url", "document"})
+#: Output whose tokens nobody counted is taken for one token per so many bytes.
+BYTES_PER_TOKEN = 4
+_TRUE = b"true"
+_USAGE_WANTED = Raw(b'{"include_usage":true}')
+
+
+class Chat:
+    """Chat in one client dialect. `dialects` are the modules of tollway.dialects by name."""
+
+    name = "chat"
+    streams_any = False
+
+    def __init__(self, dialect: Any, dialects: dict[str, Any], *, call_type: str = "acompletion") -> None:
+        self.dialect = dialect
+        self.call_type = call_type
+        self._dialects = dialects
+
+    # --- what is asked
+
+    def parse(self, call: Call) -> None:
+        call.fields = fields = decode_fields(call.body)
+        take_gateway_fields(call, fields)
+        call.body_model = text_field(fields, "model")
+        call.model_asked = call.route_model or call.body_model
+        if not call.model_asked and not call.snapshot.config.single_model:
+            raise BadRequest("you must provide a model parameter", param="model")
+        if "messages" not in fields:
+            raise BadRequest(f"{call.path}: Missing required parameter: 'messages'.", param="messages")
+        stream = fields.get("stream")
+        call.streaming = stream is not None and bytes(stream) == _TRUE
+        if call.streaming and (options := fields.get("stream_options")) is not None:
+            wanted = value_of(fields, "stream_options", dict[str, Any], "an object")
+            call.usage_wanted = bool(options and wanted and wanted.get("include_usage"))
+        limit = "max_completion_tokens" if "max_completion_tokens" in fields else "max_tokens"
+        if limit in fields:
+            call.output_tokens_max = value_of(fields, limit, int, "a whole number")
+            if call.output_tokens_max is not None and call.output_tokens_max < 1:
+                raise BadRequest(f"{limit} must be at least 1.", param=limit)
+        if "user" in fields:
+            call.end_user = text_field(fields, "user")
+        if "metadata" in fields and bytes(fields.get("store", b"")) != _TRUE:
+            # A provider keeps metadata only of what it stores; otherwise it is for our own logs.
+            metadata = value_of(fields, "metadata", dict[str, Any], "an object")
+            del fields["metadata"]
+            if metadata is not None:
+                take_metadata(call, metadata)
+
+    # --- what it may cost
+
+    def bound(self, call: Call) -> tuple[int, int]:
+        input_tokens = self._input_tokens(call)
+        output = call.output_tokens_max or call.model.output_tokens_max
+        floor = min(output, call.snapshot.config.money.output_tokens_floor)
+        n = self._choices(call)
+        prices = call.model.reachable
+        return (
+            max(most_expensive(price, input_tokens, output, n) for price in prices),
+            max(most_expensive(price, input_tokens, floor, n) for price in prices),
+        )
+
+    def shorten(self, call: Call, nano: int) -> None:
+        input_tokens = self._input_tokens(call)
+        n = self._choices(call)
+        limit = min(affordable_output_tokens(price, input_tokens, n, nano) for price in call.model.reachable)
+        call.output_tokens_max = limit
+        name = "max_completion_tokens" if "max_completion_tokens" in call.fields else "max_tokens"
+        call.fields[name] = raw(limit)
+
+    def estimate(self, call: Call, reply: Reply) -> Usage:
+        """Usage when the provider did not say: the input's bound, and the output that was seen by its bytes."""
+        seen = reply.relay.output_bytes if reply.relay is not None else len(reply.body or b"")
+        return Usage(input=self._input_tokens(call), output=-(-seen // BYTES_PER_TOKEN))
+
+    def _input_tokens(self, call: Call) -> int:
+        body = call.body
+        if not (b";base64," in body or b'"image_url"' in body or b'"input_audio"' in body or b'"file_id"' in body):
+            return input_tokens_bound(len(body))
+        text_bytes, media = _without_media(call.fields)
+        facts = call.model.deployments[0].facts
+        return input_tokens_bound(
+            text_bytes,
+            media,
+            window_tokens=facts.input_tokens_max if facts else None,
+            image_tokens=facts.image_tokens_max if facts else None,
+        )
+
+    def _choices(self, call: Call) -> int:
+        if "n" not in call.fields:
+            return 1
+        n = value_of(call.fields, "n", int, "a whole number") or 1
+        if not 1 <= n <= 128:
+            raise BadRequest("n must be between 1 and 128.", param="n")
+        return int(n)
+
+    # --- there and back
+
+    def encode(self, call: Call, deployment: Deployment) -> WireRequest:
+        call.encoded = None
+        if deployment.dialect == self.dialect.NAME:
+            body = self._encode_same(call, deployment)
+        else:
+            body = self._encode_across(call, deployment)
+        return WireRequest(
+            origin=deployment.origin,
+            head=deployment.head("chat")
+            + self._forwarded_head(call, deployment)
+            + b"content-type: application/json\r\n",
+            body=body,
+            streaming=call.streaming,
+            reply_bytes_max=call.snapshot.config.bounds.reply_bytes_max,
+        )
+
+    def _encode_same(self, call: Call, deployment: Deployment) -> bytes:
+        fields = dict(call.fields)
+        fields["model"] = raw(deployment.target)
+        if deployment.defaults:
+            fields = {**deployment.defaults, **fields}
+        if deployment.extra_body:
+            fields.update(deployment.extra_body)
+        if call.streaming and not call.usage_wanted and not deployment.usage_refused:
+            fields["stream_options"] = _USAGE_WANTED
+        for name in deployment.entry.additional_drop_params:
+            if fields.pop(name, None) is not None:
+                call.dropped.append(name)
+        if dropped := deployment.provider.adapt(fields):
+            call.dropped.extend(dropped)
+        return encode(fields)
+
+    def _encode_across(self, call: Call, deployment: Deployment) -> bytes:
+        theirs = self._dialects[deployment.dialect]
+        fields = {**deployment.defaults, **call.fields, "model": raw(deployment.target)}
+        conversation = self.dialect.decode_request(fields)
+        conversation.streaming = call.streaming
+        facts = deployment.facts
+        abilities = facts.abilities if facts is not None else frozenset()
+        traits = Traits(
+            model=deployment.target,
+            output_tokens_max=(facts.output_tokens_max if facts and facts.output_tokens_max else None) or 4096,
+            adaptive_thinking="adaptive_thinking" in abilities,
+            legacy_thinking="legacy_thinking" in abilities or "adaptive_thinking" not in abilities,
+            native_json_schema="native_structured_output" in abilities,
+            drop_unsupported=deployment.drop_unsupported,
+        )
+        encoded = theirs.encode_request(conversation, traits)
+        call.dropped.extend(conversation.dropped)
+        call.encoded = encoded
+        if deployment.extra_body:
+            encoded.fields.update(deployment.extra_body)
+        return encode(encoded.fields)
+
+    def _forwarded_head(self, call: Call, deployment: Deployment) -> bytes:
+        """What of the client's own headers travels on: an allow-list per dialect."""
+        seen = call.client_headers
+        head = b"".join(
+            [b"%b: %b\r\n" % (name, seen[name]) for name in FORWARDED.get(deployment.dialect, ()) if name in seen]
+        )
+        if call.encoded is not None and call.encoded.betas:
+            head += b"anthropic-beta: %b\r\n" % ",".join(call.encoded.betas).encode()
+        return head
+
+    def decode(self, call: Call, deployment: Deployment, wire: WireReply) -> Reply:
+        body = wire.body or b""
+        if deployment.dialect == self.dialect.NAME:
+            body, usage, reply_id = self.dialect.rename_reply(body, call.model_asked or call.model.name)
+        else:
+            events = self._decode_events(call, deployment, body)
+            body = self.dialect.encode_reply(events, self.about(call))
+            usage = next((e.usage for e in reversed(events) if isinstance(e, UsageSeen)), None)
+            reply_id = next((e.id for e in events if isinstance(e, Started)), "")
+        reply = Reply(
+            status=200, head=b"content-type: application/json\r\n", body=body, deployment=deployment, attempt=None
+        )
+        reply.usage = usage
+        reply.reply_id = reply_id
+        return reply
+
+    def _decode_events(self, call: Call, deployment: Deployment, body: bytes) -> list[Any]:
+        theirs = self._dialects[deployment.dialect]
+        events: list[Any] = theirs.decode_reply(body)
+        if call.encoded.json_tool:
+            events = JsonToolText().events(events)
+        if not events:
+            raise UpstreamBroken("The provider's answer is empty.", deployment=deployment.id)
+        return events
+
+    def relay(self, call: Call, deployment: Deployment) -> Relay:
+        """What turns the provider's stream into the client's."""
+        about = self.about(call)
+        if deployment.dialect == self.dialect.NAME:
+            return self.dialect.PassRelay(about)  # type: ignore[no-any-return]
+        theirs = self._dialects[deployment.dialect]
+        return TranslatingRelay(
+            about, theirs.EventDecoder(), self.dialect.EventEncoder(about), json_tool=call.encoded.json_tool
+        )
+
+    def about(self, call: Call) -> About:
+        return About(
+            model=call.model_asked or call.model.name,
+            id="chatcmpl-" + call.id,
+            created_s=call.started_us // 1_000_000,
+            usage_wanted=call.usage_wanted,
+            choices=self._choices(call),
+        )
+
+
+#: Client headers that travel on, by the provider's dialect.
+FORWARDED: dict[str, tuple[bytes, ...]] = {
+    "openai_chat": (b"openai-organization", b"openai-project", b"openai-beta", b"traceparent"),
+    "anthropic_messages": (b"anthropic-beta", b"traceparent"),
+}
+
+
+def _without_media(fields: dict[str, Raw]) -> tuple[int, Media]:
+    """(bytes of text, media) of a request that carries pictures, sound or documents. Decodes it: 100 us and more."""
+    text = sum(len(bytes(value)) for name, value in fields.items() if name != "messages")
+    images = others = 0
+
+    def walk(value: Any) -> None:
+        nonlocal text, images, others
+        if isinstance(value, str):
+            text += len(value.encode("utf-8", "surrogatepass")) + 4
+        elif isinstance(value, dict):
+            kind = value.get("type")
+            if kind in IMAGE_PARTS:
+                images += 1
+            elif kind in OTHER_MEDIA_PARTS:
+                others += 1
+            else:
+                for name, inner in value.items():
+                    text += len(name) + 4
+                    walk(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                walk(inner)
+        else:
+            text += 8
+
+    walk(decode(bytes(fields["messages"])))
+    return text, Media(images, others) if images or others else NO_MEDIA

@@ -1,0 +1,34 @@
+"""Finds the model that was asked for and judges whether the caller may use it."""
+
+from __future__ import annotations
+
+from tollway.calls import Call, Reply
+from tollway.errors import BadRequest, ModelNotAllowed, UnknownModel
+from tollway.policies import Step
+
+
+def allow_model(next: Step) -> Step:
+    """Sets `call.model`. Raises UnknownModel or ModelNotAllowed. About 0.5 us."""
+
+    async def step(call: Call) -> Reply:
+        key = call.caller.key
+        snapshot = call.snapshot
+        asked = call.model_asked
+        if key is not None and key.aliases:
+            asked = key.aliases.get(asked, asked)
+        if key is not None and not key.access.everything and not key.access.allows(asked, snapshot.groups_of(asked)):
+            raise ModelNotAllowed(asked)
+        model = snapshot.resolve(asked)
+        if model is None:
+            raise UnknownModel(asked) if key is None or key.access.everything else ModelNotAllowed(asked)
+        if all(d.entry.blocked for d in model.deployments):
+            raise BadRequest(f"The model {asked!r} is blocked by an administrator.", param="model")
+        call.model = model
+        if call.fallbacks_asked and key is not None:
+            # Only the configuration may lead a key to models that it could not ask for by itself.
+            call.fallbacks_asked = [
+                name for name in call.fallbacks_asked if key.access.allows(name, snapshot.groups_of(name))
+            ]
+        return await next(call)
+
+    return step

@@ -1,0 +1,82 @@
+"""Holds a caller to calls and tokens a minute, and to calls at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from math import ceil
+
+from tollway.calls import Call, Reply
+from tollway.errors import RateLimited
+from tollway.ledger.pace import Pace, Window
+from tollway.policies import Step
+
+#: A token is about this many bytes of text; the estimate is corrected when usage is known.
+BYTES_PER_TOKEN = 4
+
+
+def limit_rate(next: Step, clock: Callable[[], float], wall: Callable[[], float]) -> Step:
+    """Refuses a call above the caller's pace. Tokens are taken by an estimate of the input and corrected at the end; the
+    place among parallel calls is given back when the client has its answer. The caller's own output limit is never touched."""
+
+    async def step(call: Call) -> Reply:
+        key = call.caller.key
+        pace = key.pace if key is not None else None
+        if pace is None:
+            return await next(call)
+        now = clock()
+        tokens = len(call.body) // BYTES_PER_TOKEN
+        take(pace, tokens, now, key.digest.hex(), wall)
+        try:
+            reply = await next(call)
+        except BaseException:
+            pace.parallel -= 1
+            if pace.tokens is not None:
+                pace.tokens.correct(-tokens, clock())
+            raise
+        if pace.tokens is not None:
+            reply.on_settle.append(lambda reply: _correct(pace, reply, tokens, clock()))
+        reply.on_end.append(lambda: _leave(pace))
+        return reply
+
+    return step
+
+
+def take(pace: Pace, tokens: int, now: float, name: str, wall: Callable[[], float]) -> None:
+    """Takes a call's place, or raises RateLimited and takes nothing."""
+    if pace.parallel_max is not None and pace.parallel >= pace.parallel_max:
+        raise _refusal("max_parallel_requests", name, pace.parallel_max, 1.0, wall)
+    requests = pace.requests
+    if requests is not None and not requests.take(1, now):
+        raise _refusal("requests", name, requests.limit, requests.wait_s(1, now), wall)
+    if pace.tokens is not None and not pace.tokens.take(tokens, now):
+        if requests is not None:
+            requests.correct(-1, now)
+        raise _refusal("tokens", name, pace.tokens.limit, pace.tokens.wait_s(tokens, now), wall)
+    pace.parallel += 1
+
+
+def _correct(pace: Pace, reply: Reply, taken: int, now: float) -> None:
+    window: Window | None = pace.tokens
+    if window is not None and reply.usage is not None:
+        window.correct(reply.usage.input_total + reply.usage.output_total - taken, now)
+
+
+def _leave(pace: Pace) -> None:
+    pace.parallel -= 1
+
+
+def _refusal(kind: str, name: str, limit: int, wait_s: float, wall: Callable[[], float]) -> RateLimited:
+    seconds = max(1, ceil(wait_s))
+    resets = datetime.fromtimestamp(wall() + seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return RateLimited(
+        f"Rate limit exceeded for api_key: {name}. Limit type: {kind}. Current limit: {limit}, Remaining: 0. "
+        f"Limit resets at: {resets}",
+        headers=(
+            (b"retry-after", str(seconds).encode()),
+            (b"rate_limit_type", kind.encode()),
+            (b"reset_at", resets.encode()),
+            (f"x-ratelimit-api_key-limit-{kind}".encode(), str(limit).encode()),
+            (f"x-ratelimit-api_key-remaining-{kind}".encode(), b"0"),
+        ),
+    )

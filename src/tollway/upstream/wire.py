@@ -1,0 +1,78 @@
+"""What goes through the door to the network and what comes back."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from msgspec import Struct
+
+
+class Tls(Struct, frozen=True):
+    """How to trust a server. `verify` False trusts anyone; `ca_file` names a bundle; `cert_file`/`key_file` are a client certificate."""
+
+    verify: bool = True
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+
+
+class Origin(Struct, frozen=True):
+    """Who is called: connections to equal origins are shared."""
+
+    scheme: str  # "http" or "https"
+    host: str
+    port: int
+    tls: Tls = Tls()
+    socket_path: str | None = None
+
+
+class Deadlines(Struct, frozen=True):
+    """Seconds. `first_byte_s` runs from the request's end to the first body byte, `idle_s` between bytes, `total_s` over all."""
+
+    connect_s: float = 10.0
+    first_byte_s: float = 600.0
+    idle_s: float = 600.0
+    total_s: float = 6000.0
+
+
+class WireRequest(Struct):
+    """One request. `head` is everything before the body but its length: request line and headers, each line ended by CRLF,
+    without the empty line. It holds keys, so nothing may print it.
+
+    `streaming` True: the reply is given as soon as its head and the first body bytes are there (whole, if it is an error or
+    not an event stream). False: when it is whole. `reply_bytes_max` bounds a whole reply.
+    """
+
+    origin: Origin
+    head: bytes
+    body: bytes
+    streaming: bool = False
+    reply_bytes_max: int = 64 << 20
+
+    def __repr__(self) -> str:
+        return f"WireRequest({self.origin.scheme}://{self.origin.host}:{self.origin.port}, {len(self.body)} bytes)"
+
+
+class WireReply(Protocol):
+    """The answer. Header names are lower case. `body` is the whole body, or None for a stream that is read piece by piece."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes | None
+
+    async def read(self) -> bytes:
+        """All bytes that have come since the last read; waits for some; b"" at the end. Decoded if the server compressed them."""
+        ...
+
+    def close(self) -> None:
+        """Ends the exchange. The connection goes back to the pool when the reply was read to its end, else it is closed at once.
+        May be called any number of times."""
+        ...
+
+
+class Upstream(Protocol):
+    async def send(self, request: WireRequest, deadlines: Deadlines) -> WireReply:
+        """Raises UpstreamUnreachable, UpstreamTimeout or UpstreamBroken. A task that is cancelled here closes the connection."""
+        ...
+
+    async def close(self) -> None: ...

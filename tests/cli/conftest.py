@@ -1,0 +1,140 @@
+"""The command in processes of its own, with a small stand-in for the gateway behind it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import Empty, Queue
+from typing import Any
+
+import pytest
+
+STAND_INS = Path(__file__).parent / "fake_gateway"
+STRONG = "sk-Zr4vQ9mT2xLw7cKd"
+#: Environment variables of the person who runs the tests, which the command would take for theirs.
+_FOREIGN = ("LITELLM_", "TOLLWAY_", "HOST", "PORT", "NUM_WORKERS", "DEBUG", "DETAILED_DEBUG", "CONFIG_FILE_PATH", "UV")
+
+
+class Running:
+    """A started command: what it says, how it ends."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.said: list[str] = []
+        self._lines: Queue[str | None] = Queue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.put(line.rstrip("\n"))
+        self._lines.put(None)
+
+    def wait_for(self, part: str, s_max: float = 20.0) -> str:
+        """The first line that holds the part, from here on."""
+        deadline = time.monotonic() + s_max
+        while True:
+            try:
+                line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
+            except Empty:
+                raise AssertionError(f"{part!r} was not said within {s_max} s, but: {self.said}") from None
+            assert line is not None, f"it ended without saying {part!r}: {self.said}"
+            self.said.append(line)
+            if part in line:
+                return line
+
+    def rest(self) -> list[str]:
+        """All lines to its end."""
+        while (line := self._lines.get(timeout=20.0)) is not None:
+            self.said.append(line)
+        return self.said
+
+    def ends(self, s_max: float = 20.0) -> int:
+        return self.process.wait(timeout=s_max)
+
+
+Start = Callable[..., Running]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A process environment in which nothing of this machine's person is set."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+    return kept | {
+        "PYTHONPATH": str(STAND_INS),
+        "PYTHONUNBUFFERED": "1",
+        "XDG_DATA_HOME": str(tmp_path / "share"),
+        "TOLLWAY_DATA_DIR": str(tmp_path),
+        "OPENAI_API_KEY": "sk-none",
+    }
+
+
+@pytest.fixture
+def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Start]:
+    """Starts `tollway ARGUMENTS`; stdout and stderr come as one. Nothing started is left behind."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str, **variables: str) -> Running:
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from tollway.cli.main import run; run()", *arguments],
+            env=environment | variables,
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return Running(process)
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+        process.wait(timeout=10)
+        with contextlib.suppress(AttributeError):
+            process.stdout.close()  # type: ignore[union-attr]
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def ask(port: int, method: str = "GET", path: str = "/", headers: dict[str, str] | None = None) -> dict[str, Any]:
+    """The decoded answer to one request on a connection of its own."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    with contextlib.closing(connection):
+        connection.request(method, path, headers=headers or {})
+        answer = connection.getresponse()
+        return {"status": answer.status, **json.loads(answer.read())}
+
+
+def gone(pid: int) -> bool:
+    """Whether no process of that number runs (a zombie does not run)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def until(true: Callable[[], bool], s_max: float = 10.0) -> float:
+    """Waits for something that another process does; returns the seconds it took."""
+    began = time.monotonic()
+    while not true():
+        assert time.monotonic() - began < s_max, f"it did not happen within {s_max} s"
+        threading.Event().wait(0.02)
+    return time.monotonic() - began

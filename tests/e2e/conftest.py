@@ -1,0 +1,96 @@
+"""What the end-to-end tests stand on: what is installed, two providers, Tollway, a virtual key, OpenClaw."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .faults import FaultyProvider
+from .gateway import Gateway, configuration
+from .installed import Installed, install
+from .openclaw import OpenClaw
+from .processes import Child
+from .provider import Provider
+
+# Whose output is shown below a test that failed; filled and emptied by the fixtures of one session.
+RUNNING: dict[str, Child] = {}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    report = yield
+    if report.failed:
+        for name, child in RUNNING.items():
+            report.sections.append((f"output of {name}", child.tail()))
+    return report
+
+
+@pytest.fixture(scope="session")
+def installed(request: pytest.FixtureRequest) -> Installed:
+    terminal = request.config.pluginmanager.getplugin("terminalreporter")
+    return install(lambda line: terminal.write_line(line) if terminal else None)
+
+
+@pytest.fixture(scope="session")
+def provider(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
+    provider = Provider(installed, tmp_path_factory.mktemp("provider"))
+    RUNNING["the provider"] = provider.child
+    yield provider
+    provider.stop()
+    del RUNNING["the provider"]
+
+
+@pytest.fixture(scope="session")
+def faults() -> Iterator[FaultyProvider]:
+    faults = FaultyProvider()
+    yield faults
+    faults.stop()
+
+
+@pytest.fixture(scope="session")
+def tollway(provider: Provider, faults: FaultyProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    gateway = Gateway(configuration(provider.url, faults.url), tmp_path_factory.mktemp("tollway"))
+    RUNNING["tollway"] = gateway.child
+    yield gateway
+    gateway.stop()
+    del RUNNING["tollway"]
+
+
+@pytest.fixture
+def virtual_key(tollway: Gateway, request: pytest.FixtureRequest) -> str:
+    """A key of its own for each test, so that its spend rows are the test's own."""
+    return tollway.new_key(f"key of {request.node.name}")
+
+
+@pytest.fixture(scope="session")
+def openclaw(installed: Installed, tollway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenClaw]:
+    """OpenClaw onboarded to Tollway and running; the key that it uses is `openclaw.key`."""
+    claw = OpenClaw(installed, tmp_path_factory.mktemp("openclaw"))
+    claw.key = tollway.new_key("openclaw")
+    claw.onboard(tollway.url, claw.key)
+    # OpenClaw's embeddings do not use the key that onboarding stored: they need it as the page's config file writes it.
+    claw.environment["LITELLM_API_KEY"] = claw.key
+    claw.configure({"models": {"providers": {"litellm": {"apiKey": "${LITELLM_API_KEY}"}}}})
+    claw.serve()
+    assert claw.server is not None
+    RUNNING["openclaw"] = claw.server
+    yield claw
+    claw.stop()
+    del RUNNING["openclaw"]
+
+
+@pytest.fixture
+def fresh_openclaw(installed: Installed, tmp_path: Path) -> Iterator[OpenClaw]:
+    """A home in which nothing was done yet: for tests after which OpenClaw may distrust its key."""
+    claw = OpenClaw(installed, tmp_path / "home")
+    yield claw
+    claw.stop()
