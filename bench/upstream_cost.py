@@ -1,6 +1,6 @@
 """What the upstream client costs in CPU, next to the least that Python can do over the same sockets.
 
-    python bench/upstream_cost.py [--loop uvloop|asyncio] [--rounds 3] [--tls]
+    python bench/upstream_cost.py [--loop uvloop|asyncio] [--rounds 3]
 
 Starts a raw HTTP server of its own on core 1 (where `taskset` is allowed) and runs the clients on core 0. Prints CPU
 microseconds of this process, user and system, for a JSON exchange (1.2 KB answer, 32 at a time), for one with a 67 KB body,
@@ -24,14 +24,20 @@ from tollway.upstream.client import HttpClient
 from tollway.upstream.wire import Deadlines, Origin, WireRequest
 
 CONCURRENCY = 32
-ANSWER = b'{"id":"chatcmpl-1","choices":[{"index":0,"message":{"role":"assistant","content":"' + b"word " * 190 + b'"}}],'
-ANSWER += b'"usage":{"prompt_tokens":100,"completion_tokens":190,"total_tokens":290}}' + b" " * (1200 - len(ANSWER) - 72)
+ANSWER = (
+    b'{"id":"chatcmpl-1","choices":[{"index":0,"message":{"role":"assistant","content":"' + b"word " * 190 + b'"}}],'
+)
+ANSWER += b'"usage":{"prompt_tokens":100,"completion_tokens":190,"total_tokens":290}}' + b" " * (
+    1200 - len(ANSWER) - 72
+)
 HEADERS = b"".join(b"x-header-%d: some value of a usual length\r\n" % n for n in range(6))
 JSON_REPLY = (
     b"HTTP/1.1 200 OK\r\ndate: Mon, 01 Jan 2029 00:00:00 GMT\r\ncontent-type: application/json\r\n%bcontent-length: %d\r\n\r\n%b"
     % (HEADERS, len(ANSWER), ANSWER)
 )
-STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n" + HEADERS + b"transfer-encoding: chunked\r\n\r\n"
+STREAM_HEAD = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n" + HEADERS + b"transfer-encoding: chunked\r\n\r\n"
+)
 EVENT = b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":" word"}}]}\n\n'
 PIECE = b"%x\r\n%b\r\n" % (len(EVENT), EVENT)
 PIECES = 101
@@ -154,12 +160,11 @@ def pin(core: int) -> None:
 
 
 def run(loop_name: str, main: Callable[[], Awaitable[None]]) -> None:
+    factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
     if loop_name == "uvloop":
         import uvloop
 
         factory = uvloop.new_event_loop
-    else:
-        factory = asyncio.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(main())  # type: ignore[arg-type]
 

@@ -6,6 +6,7 @@ worker's app, which opens what lives long when the server starts it (ASGI lifesp
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import secrets
@@ -25,7 +26,7 @@ from tollway.calls import Secret
 from tollway.config import next_reset, parse_duration
 from tollway.config.settings import Config
 from tollway.dialects import anthropic_messages, openai_chat
-from tollway.endpoints.dispatch import Dispatch
+from tollway.dispatch import Dispatch
 from tollway.errors import ConfigError, StorageError, TollwayError
 from tollway.gateway import Gateway
 from tollway.ledger.budgets import NEVER, Account, Budgets
@@ -48,6 +49,7 @@ log = logging.getLogger("tollway")
 
 DATA_FILE = "tollway.db"
 MASTER_KEY_FILE = "tollway-master-key"
+GC_THRESHOLD = 20_000
 DIALECTS: dict[str, Any] = {openai_chat.NAME: openai_chat, anthropic_messages.NAME: anthropic_messages}
 
 
@@ -77,7 +79,7 @@ def prepare(config: Config) -> Prepared:
     made: Secret | None = None
     key_path: Path | None = None
     if config.access.master_key is None:
-        key_path = folder / MASTER_KEY_FILE
+        key_path = master_key_path(config)
         made, key = _standing_key(key_path)
         config = replace(config, access=replace(config.access, master_key=key, master_key_made=True))
     catalog = _catalog()
@@ -206,6 +208,12 @@ class App:
             wall=time.time,
             cold=self._management,
         )
+
+        # What was loaded until now stays to the end: the collector need not look at it again. Calls make few cycles, so that
+        # rarer collections cost no memory to speak of; at the usual threshold they cost an eighth of the CPU.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GC_THRESHOLD, 20, 50)
 
     async def close(self) -> None:
         """Calls are over: drains the journal, closes connections and storage."""
@@ -346,6 +354,11 @@ def data_folder(config: Config) -> Path:
     if config.storage.data_dir:
         return Path(config.storage.data_dir).expanduser()
     return Path(config.config_path).resolve().parent if config.config_path else Path.cwd()
+
+
+def master_key_path(config: Config) -> Path:
+    """Where the key that the gateway made for itself is kept."""
+    return data_folder(config) / MASTER_KEY_FILE
 
 
 def _database(config: Config, folder: Path) -> Path:

@@ -28,7 +28,7 @@ from tollway.errors import (
 MESSAGE_CHARS_MAX = 2000
 PLAIN_TEXT_CHARS_MAX = 300
 #: A message may hold another error as JSON, and that another: gateways before gateways. Deeper than this nobody goes.
-NESTING_MAX = 4
+NESTING_MAX = 8
 
 
 class Said(Struct):
@@ -184,7 +184,8 @@ def failure(status: int, said: Said, *, provider: str = "", retry_after_s: float
     name = provider or "behind this model"
     if _about_our_account(status, said, text):
         return UpstreamAccountError(
-            f"The provider {name} refused this gateway's account ({status}). An administrator must check its key or billing.",
+            f"The provider {name} refused this gateway's account ({status}). "
+            "An administrator must check its key or billing.",
             upstream_status=status,
             retryable_by_client=False,
         )

@@ -15,8 +15,10 @@ import asyncio
 import logging
 from collections.abc import Callable
 from random import random
+from typing import Any
 
 from tollway.calls import USAGE_ESTIMATED, Attempt, Call, Cost, Reply, Usage
+from tollway.dialects import Relay
 from tollway.downstream.line import ClientGone
 from tollway.errors import (
     ContentPolicyViolation,
@@ -40,7 +42,7 @@ from tollway.pricing.bound import input_tokens_bound
 from tollway.pricing.cost import cost_of
 from tollway.routing.choice import choose
 from tollway.snapshot import Deployment, Model
-from tollway.upstream.wire import Deadlines, Upstream
+from tollway.upstream.wire import Deadlines, Upstream, WireReply
 
 log = logging.getLogger("tollway")
 
@@ -72,7 +74,7 @@ class Gateway:
         ledger: Ledger,
         budgets: Budgets,
         told: Report,
-        dialects: dict[str, object],
+        dialects: dict[str, Any],
         monotonic: Callable[[], float],
         wall: Callable[[], float],
         chance: Callable[[], float] = random,
@@ -120,8 +122,8 @@ class Gateway:
                 raise
         except Exception:  # a defect of ours: the client gets a proper error, the log gets the place
             log.exception("call %s failed inside the gateway", call.id)
-            error = PublicError("The gateway failed to serve this call; its log says why.")
-            await call.line.answer(500, error_head(call, error), call.operation.dialect.encode_error(error))
+            defect = PublicError("The gateway failed to serve this call; its log says why.")
+            await call.line.answer(500, error_head(call, defect), call.operation.dialect.encode_error(defect))
 
     # --- below the policies
 
@@ -231,14 +233,16 @@ class Gateway:
         if wire.status >= 400:
             attempt.duration_us = int((self._now() - started) * 1e6)
             dialect = self._dialects[deployment.dialect]
-            error = dialect.decode_error(wire.status, wire.headers, wire.body or b"", deployment.provider.name)  # type: ignore[attr-defined]
+            said: UpstreamError = dialect.decode_error(
+                wire.status, wire.headers, wire.body or b"", deployment.provider.name
+            )
             wire.close()
-            error.deployment = deployment.id
-            attempt.error = error.message
-            raise error
+            said.deployment = deployment.id
+            attempt.error = said.message
+            raise said
         try:
             if wire.body is not None:
-                reply = call.operation.decode(call, deployment, wire)
+                reply: Reply = call.operation.decode(call, deployment, wire)
                 wire.close()
             else:
                 reply = await self._begin_stream(call, deployment, wire)
@@ -261,7 +265,7 @@ class Gateway:
             self._price(call, reply, deployment)
         return reply
 
-    async def _begin_stream(self, call: Call, deployment: Deployment, wire: object) -> Reply:
+    async def _begin_stream(self, call: Call, deployment: Deployment, wire: WireReply) -> Reply:
         """Reads up to the first content byte, so that what fails before it can still go elsewhere."""
         reply = Reply(status=200, head=b"", body=None, deployment=deployment, attempt=None)
         reply.wire = wire
@@ -307,7 +311,7 @@ class Gateway:
         if deployment.price is None:
             return
         attempt.error = "cut by the client"
-        attempt.usage = Usage(input=input_tokens_bound(len(call.body), 0), output=output_tokens)
+        attempt.usage = Usage(input=input_tokens_bound(len(call.body)), output=output_tokens)
         attempt.cost = cost_of(attempt.usage, deployment.price)
 
     # --- to the client
@@ -351,17 +355,17 @@ class Gateway:
         finally:
             reply.end()
 
-    async def _await_usage(self, relay: object, wire: object) -> None:
+    async def _await_usage(self, relay: Relay, wire: WireReply) -> None:
         """The finishing chunk waits for usage, the provider's end mark, the end, or two seconds, whichever comes first."""
-        if relay.complete:  # type: ignore[attr-defined]
+        if relay.complete:
             return
         try:
             async with asyncio.timeout(USAGE_WAIT_MS_MAX / 1000):
-                while not relay.complete:  # type: ignore[attr-defined]
-                    data = await wire.read()  # type: ignore[attr-defined]
+                while not relay.complete:
+                    data = await wire.read()
                     if not data:
                         return
-                    relay.feed(data)  # type: ignore[attr-defined]
+                    relay.feed(data)
         except (TimeoutError, UpstreamError):
             return  # the answer itself is whole; its usage is what was seen, or an estimate
 
@@ -421,7 +425,7 @@ class Gateway:
         if call.dropped:
             head += b"x-tollway-dropped: %b\r\n" % ",".join(dict.fromkeys(call.dropped)).encode("ascii", "replace")
         if call.shortened:
-            head += b"x-tollway-output-limit: %d\r\n" % call.output_tokens_max
+            head += b"x-tollway-output-limit: %d\r\n" % (call.output_tokens_max or 0)
         return head
 
 

@@ -48,14 +48,11 @@ class Deployment:
         "heads",
         "health",
         "id",
-        "limits",
         "missing",
         "model_name",
         "order",
         "origin",
-        "parallel",
         "price",
-        "price_of_nothing",
         "provider",
         "provider_model",
         "public_base",
@@ -64,22 +61,32 @@ class Deployment:
         "weight",
     )
 
-    id: str
-    model_name: str  # public
-    provider: Provider
-    target: str  # the model's name at the provider
-    provider_model: str  # as it was written
-    entry: ModelEntry
+    about_head: bytes  # response header lines that name the deployment
+    deadlines: Deadlines
+    defaults: dict[str, Raw]  # parameters of the configuration, under those of the request
     dialect: str
-    price: Price | None
+    drop_unsupported: bool
+    entry: ModelEntry
+    extra_body: dict[str, Raw]
     facts: ModelFacts | None
+    heads: dict[str, bytes]
     health: Health
-    origin: Origin
+    id: str
     missing: MissingSetting | None
+    model_name: str  # public
+    order: int
+    origin: Origin
+    price: Price | None
+    provider: Provider
+    provider_model: str  # as it was written
+    public_base: str  # the base URL without its query, for people
+    target: str  # the model's name at the provider
+    usage_refused: bool  # the provider does not know `stream_options`
+    weight: float
 
     def head(self, operation: str) -> bytes:
         """Request line and standing headers for an operation, each line ended by CRLF. Holds the provider's key."""
-        return self.heads[operation]  # type: ignore[no-any-return]
+        return self.heads[operation]
 
 
 class Model:
@@ -380,7 +387,6 @@ class Binder:
         d.health = self._health.setdefault(d.id, Health())
         d.weight = entry.weight if entry.weight is not None else float(entry.rpm or 1)
         d.order = entry.order if entry.order is not None else 1
-        d.parallel = 0
         d.usage_refused = not provider.introduction.stream_usage
         d.facts = self.catalog.find(provider.name, entry.base_model or target)
         d.price = self._custom_price(entry.prices, d.facts) if entry.prices else d.facts.price if d.facts else None

@@ -155,7 +155,9 @@ def test_characters_queries_and_calls_have_their_price() -> None:
 
 def test_free_is_zero_in_every_bucket() -> None:
     free = price_of(input_cost_per_token=0)
-    used = dict.fromkeys((*TOKENS, "cache_write_1h", "searches", "images", "characters", "seconds", "queries"), 7)
+    used: dict[str, Any] = dict.fromkeys(
+        (*TOKENS, "cache_write_1h", "searches", "images", "characters", "seconds", "queries"), 7
+    )
     assert cost_of(Usage(**used), free) == Cost()
     assert cost_of(Usage(**used, service_tier="batch"), free) == Cost()
 

@@ -244,9 +244,22 @@ def test_off_peak_weekdays_are_counted_where_the_row_says() -> None:
     assert priced({**OFF_PEAK, "off_peak_pricing": weekend_only}).at(late_friday_utc - 3600).rates.input == 2000
 
 
-def test_off_peak_hours_of_an_unknown_place_are_charged_at_the_peak() -> None:
+def test_one_off_peak_window_may_stand_without_a_list_and_wrap_past_midnight() -> None:
+    price = priced({**CHAT, "off_peak_pricing": {"hours_utc": "16:30-00:30", "input_cost_per_token": "1e-06"}})
+    cheap = [price.at(FRIDAY_S + hours * 3600).rates.input for hours in (0.4, 0.5, 16.4, 16.5, 23.9, 24.4)]
+    assert cheap == [1000, 2000, 2000, 1000, 1000, 1000]
+    assert price.at(FRIDAY_S).rates.output == 8000
+
+
+def test_an_off_peak_price_above_the_price_is_refused() -> None:
+    with pytest.raises(ValueError, match="off_peak_pricing"):
+        priced({**CHAT, "off_peak_pricing": {"hours_utc": "16:30-00:30", "output_cost_per_token": "9e-06"}})
+
+
+def test_off_peak_weekdays_of_an_unknown_place_are_refused() -> None:
     pricing = {**OFF_PEAK["off_peak_pricing"], "weekday_timezone": "Mars/Olympus"}  # type: ignore[dict-item]
-    assert priced({**OFF_PEAK, "off_peak_pricing": pricing}).off_peak is None
+    with pytest.raises(ValueError, match="'Mars/Olympus'"):
+        priced({**OFF_PEAK, "off_peak_pricing": pricing})
 
 
 def test_a_version_changes_with_the_prices_and_with_nothing_else() -> None:

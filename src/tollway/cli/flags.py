@@ -80,10 +80,10 @@ def read_config(flags: Flags) -> Config:
 
 
 def with_master_key(config: Config, master_key: str | None) -> Config:
-    """The configuration with the master key that was made for it, unless it brings its own."""
+    """The configuration with the master key that was made for it, unless it brings its own by now."""
     if master_key is None or config.access.master_key is not None:
         return config
-    return replace(config, access=replace(config.access, master_key=Secret(master_key)))
+    return replace(config, access=replace(config.access, master_key=Secret(master_key), master_key_made=True))
 
 
 def _refuse_contradictions(flags: Flags) -> None:

@@ -88,9 +88,9 @@ def find_key(*, key_file: str | None, config_path: str | None) -> str:
     config = load(config_path)  # knows LITELLM_MASTER_KEY, too
     if config.access.master_key is not None:
         return config.access.master_key.reveal()
-    from tollway.app import master_key_path
+    from tollway.app import MASTER_KEY_FILE, data_folder
 
-    made = master_key_path(config)
+    made = data_folder(config) / MASTER_KEY_FILE
     if made.is_file():
         return _read(made)
     raise Refused(f"no key to ask with: set LITELLM_MASTER_KEY, or name its file with --key_file ({made} is not there)")

@@ -65,7 +65,8 @@ def _serve(settings: dict[str, Any]) -> object:
 
 
 def _end_with_stdin() -> None:
-    sys.stdin.read()
+    while os.read(0, 4096):
+        pass
     os._exit(0)
 
 

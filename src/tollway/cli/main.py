@@ -17,8 +17,8 @@ from tollway import __version__
 from tollway.cli import keys, models, spend
 from tollway.cli.flags import Flags
 from tollway.cli.litellm_flags import screen, underscored
-from tollway.cli.refusal import MISUSED, Refused
-from tollway.errors import ConfigError
+from tollway.cli.refusal import FAILED, MISUSED, Refused
+from tollway.errors import ConfigError, TollwayError
 
 _TRUE = {"1", "true", "yes", "on", "t", "y"}
 _FALSE = {"0", "false", "no", "off", "f", "n"}
@@ -49,6 +49,9 @@ def run() -> None:
         for problem in error.problems:
             sys.stderr.write(f"tollway: {problem}\n")
         code = MISUSED
+    except TollwayError as error:
+        sys.stderr.write(f"tollway: {error}\n")
+        code = FAILED
     except KeyboardInterrupt:
         code = 130
     sys.exit(code)

@@ -46,11 +46,20 @@ def serve(flags: Flags, warnings: Sequence[str] = ()) -> int:
 
 def prepare_only(flags: Flags) -> int:
     """Brings data folder and tables up to date, and serves nothing."""
-    from tollway.app import prepare
+    import asyncio
+
+    from tollway.app import create_app, prepare
 
     config = read_config(flags)
     set_up_logs(config.logs)
     prepared = prepare(config)
+
+    async def open_and_close() -> None:
+        app = create_app(prepared.config)
+        await app.open()
+        await app.close()
+
+    asyncio.run(open_and_close())
     sys.stdout.write(f"{prepared.data_path} is up to date\n")
     return 0
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 #: How long calls in flight may still run once the parent is gone.
 ORPHAN_S_MAX = 1.0
 
+#: Read without Python's buffers: a thread that waits in one of them spoils the interpreter's end.
+STDIN = 0
+
 
 class WorkerSettings(Struct, frozen=True, kw_only=True):
     """What a worker is told. It travels through a pipe and is written nowhere: it holds the master key and tokens."""
@@ -41,7 +44,7 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
 
 def main() -> int:
     """Serves until SIGTERM or until the parent is gone."""
-    settings = msgspec.json.decode(sys.stdin.buffer.readline(), type=WorkerSettings)
+    settings = msgspec.json.decode(_first_line(), type=WorkerSettings)
     from tollway.app import WorkerPlace, create_app
     from tollway.cli.logs import set_up_logs
     from tollway.cli.server import serve_app
@@ -66,6 +69,15 @@ def main() -> int:
     )
 
 
+def _first_line() -> bytes:
+    line = b""
+    while not line.endswith(b"\n") and (piece := os.read(STDIN, 65536)):
+        line += piece
+    if not line:
+        raise SystemExit(1)  # the parent is gone already
+    return line
+
+
 def _say_ready(ready_fd: int) -> None:
     os.write(ready_fd, b".")
     os.close(ready_fd)
@@ -76,7 +88,8 @@ def _watch_the_parent(server: GatewayServer) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def end_with_stdin() -> None:
-        sys.stdin.buffer.read()
+        while os.read(STDIN, 4096):
+            pass
         server.should_exit = True
         server.force_exit = True
         threading.Event().wait(ORPHAN_S_MAX)

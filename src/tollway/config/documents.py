@@ -140,9 +140,7 @@ class _Reader:
         try:
             composed = loader.get_single_node()
         except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-            reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be read"
-            self.findings.problem(Place(path, mark.line + 1 if mark else 0), f"this is not YAML: {reason}")
+            self.findings.problem(*_syntax_problem(error, path))
             return None
         finally:
             loader.dispose()
@@ -176,6 +174,15 @@ class _Reader:
             line = raw.count(b"\n", 0, error.start) + 1
             self.findings.problem(Place(path, line), "this is not UTF-8 text")
             return None
+
+
+def _syntax_problem(error: Any, path: str) -> tuple[Place, str]:
+    """The parser's own words without its excerpt of the file, which may hold a key."""
+    reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be read"
+    mark = getattr(error, "problem_mark", None)
+    if "expected ':'" in reason:  # noticed a line later only
+        mark = getattr(error, "context_mark", None) or mark
+    return Place(path, mark.line + 1 if mark else 0), f"this is not YAML: {reason}"
 
 
 class _TooMuchError(Exception):

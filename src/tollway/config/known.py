@@ -197,7 +197,7 @@ LITELLM_PARAMS = _names(
     quality_router_config quality_router_default_model region region_name roles rpm s3_access_key_id
     s3_bucket_name s3_bucket_owner s3_encryption_key_id s3_endpoint_url s3_output_bucket_name s3_region_name
     s3_secret_access_key space_id stream_timeout stream_timeout_by_service_tier tag_regex tags tenant_id
-    tiered_pricing timeout timeout_by_service_tier token tpm ttl use_chat_completions_api use_in_pass_through
+    timeout timeout_by_service_tier token tpm ttl use_chat_completions_api use_in_pass_through
     use_litellm_proxy use_xai_oauth valkey_embedding_field valkey_host valkey_password valkey_port valkey_ssl
     valkey_text_field vector_store_id vertex_ai_credentials vertex_ai_location vertex_ai_project
     vertex_credentials vertex_location vertex_project watsonx_region_name zen_api_key
@@ -289,8 +289,9 @@ PRICES = _names(
     output_cost_per_token_decisions output_cost_per_token_flex output_cost_per_token_priority
     output_cost_per_token_ultrafast output_cost_per_video_per_second output_cost_per_video_token
     output_dbu_cost_per_token regional_endpoint_uplift_multiplier regional_processing_uplift_multiplier_eu
-    regional_processing_uplift_multiplier_us search_context_cost_per_query tiered_pricing
+    regional_processing_uplift_multiplier_us search_context_cost_per_query
     vector_store_cost_per_gb_per_day
+    tiered_pricing
     """
 )
 

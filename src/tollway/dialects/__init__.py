@@ -285,8 +285,8 @@ def leave_out(conversation: Conversation, traits: Traits, name: str, dialect: st
     """Names a field that `dialect` cannot say; raises BadRequest naming it where the deployment wants no dropping."""
     if not traits.drop_unsupported:
         raise BadRequest(
-            f"The model {traits.model!r} does not support {name!r} (its API is {dialect}). Leave the field out, or let the "
-            "deployment drop what it does not support.",
+            f"The model {traits.model!r} does not support {name!r} (its API is {dialect}). Leave the field out, or let "
+            "the deployment drop what it does not support.",
             param=name,
             code="unsupported_parameter",
         )

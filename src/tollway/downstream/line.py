@@ -135,8 +135,6 @@ class DirectLine:
             return
         if self.protocol.flow.write_paused:
             await self.protocol.flow.drain()
-            if self.gone:
-                return
         self.protocol.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data)
 
     async def end(self, data: bytes = b"") -> None:
@@ -160,6 +158,7 @@ class DirectLine:
             self.protocol.transport.close()
         elif cycle.more_body:
             self.protocol.unwanted_bytes_left = UNWANTED_BODY_BYTES_MAX
+        self.protocol.lines.remove(self)
         cycle.on_response()
 
     def hang_up(self) -> None:
@@ -258,6 +257,7 @@ class BoundedHttp(HttpToolsProtocol):
         self.body_timed_out = False
         self.unwanted_bytes_left = -1
         self.head_complete = False
+        self.lines: list[DirectLine] = []  # of answers not yet complete; more than one when requests are pipelined
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -268,10 +268,8 @@ class BoundedHttp(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.sweeper.forget(self)
         super().connection_lost(exc)
-        for cycle, _ in (*self.pipeline, (self.cycle, None)):
-            line = cycle and cycle.scope.get("extensions", {}).get("tollway.line")
-            if line is not None and line.cycle is not None:
-                line.hang_up_seen()
+        for line in self.lines:
+            line.hang_up_seen()
 
     def data_received(self, data: bytes) -> None:
         if not self.head_complete:
@@ -297,9 +295,11 @@ class BoundedHttp(HttpToolsProtocol):
         self.deadline = None
         self.unwanted_bytes_left = -1
         line = DirectLine(self)
-        self.scope["extensions"] = {"tollway.line": line}
+        extensions: Any = {"tollway.line": line}
+        self.scope["extensions"] = extensions
         super().on_headers_complete()
         line.cycle = self.cycle
+        self.lines.append(line)
 
     def on_body(self, body: bytes) -> None:
         if self.unwanted_bytes_left >= 0:

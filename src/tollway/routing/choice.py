@@ -63,6 +63,15 @@ def choose(candidates: Sequence[C], *, now: float, chance: float, tried: Sequenc
     """One of `candidates`; those in `tried` only when there is no other. `chance` is in [0, 1)."""
     if len(candidates) == 1:
         return candidates[0]
+    if not tried:
+        # Most often all are alike and well: then one throw decides.
+        chosen = candidates[int(chance * len(candidates))]
+        weight, order = chosen.weight, chosen.order
+        for candidate in candidates:
+            if candidate.health.benched_until > now or candidate.weight != weight or candidate.order != order:
+                break
+        else:
+            return chosen
     open_ = [c for c in candidates if c.health.benched_until <= now and c not in tried]
     if not open_:
         left = [c for c in candidates if c not in tried] or list(candidates)

@@ -80,15 +80,14 @@ class HttpClient:
         head = request.head if pool.relay is None else absolute_head(pool.relay, origin, request.head)
         reply = connection.begin(request, head, deadlines, started_at)
         if self._sweeping is None:
-            self._sweeping = loop.call_later(self._sweep_s, self._sweep)
+            self._start_sweeping(loop)
         try:
             await reply.wait()
         except StaleConnection:
             connection = await self._obtain(pool, deadlines, loop.time())
             connection.reused = False  # so that there is no third time
             reply = connection.begin(request, head, deadlines, started_at)
-            if self._sweeping is None:
-                self._sweeping = loop.call_later(self._sweep_s, self._sweep)
+            self._start_sweeping(loop)
             await reply.wait()
         return reply
 
@@ -168,6 +167,10 @@ class HttpClient:
         if self._pools.get(pool.origin) is pool:
             del self._pools[pool.origin]
 
+    def _start_sweeping(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._sweeping is None:
+            self._sweeping = loop.call_later(self._sweep_s, self._sweep)
+
     def _sweep(self) -> None:
         self._sweeping = None
         loop = asyncio.get_running_loop()
@@ -179,7 +182,7 @@ class HttpClient:
                     active = True
                     connection.check(now)
         if active:
-            self._sweeping = loop.call_later(self._sweep_s, self._sweep)
+            self._start_sweeping(loop)
 
     def _expect_idle(self, pool: Pool) -> None:
         if self._reaping is None and not self._closed:

@@ -119,6 +119,7 @@ class Reply:
         return self.take()
 
     def close(self) -> None:
+        """Any number of times; a reply that is complete is let go of already."""
         connection = self._connection
         if connection is not None:
             # An unread rest would have to be waited for before the connection could serve again: closing is cheaper.

@@ -28,15 +28,18 @@ class Prepared(Struct, frozen=True):
     warnings: tuple[str, ...] = ()
 
 
-def master_key_path(config: Config) -> Path:
-    return Path(config.storage.data_dir or ".") / "master-key"
+MASTER_KEY_FILE = "master-key"
+
+
+def data_folder(config: Config) -> Path:
+    return Path(config.storage.data_dir or ".")
 
 
 def prepare(config: Config) -> Prepared:
     made = None
     path = None
     if config.access.master_key is None:
-        path = master_key_path(config)
+        path = data_folder(config) / MASTER_KEY_FILE
         if not path.exists():
             made = Secret("sk-made-by-the-fake-7f3a9c")
             path.write_text(made.reveal())
@@ -47,6 +50,7 @@ def prepare(config: Config) -> Prepared:
 
 class FakeApp:
     def __init__(self, config, worker, local):
+        self.bounds = config.bounds
         self._config = config
         self._worker = worker
         self._local = local
@@ -55,6 +59,12 @@ class FakeApp:
     async def reload(self, config):
         self._config = config
         self._reloads += 1
+
+    async def open(self):
+        Path("opened").touch()
+
+    async def close(self):
+        pass
 
     async def __call__(self, scope, receive, send):
         if scope["type"] == "lifespan":
@@ -81,5 +91,5 @@ class FakeApp:
         await send({"type": "http.response.body", "body": body})
 
 
-def create_app(config, *, worker, local):
-    return FakeApp(config, worker, local)
+def create_app(config, *, worker=None, local=lambda name: None):
+    return FakeApp(config, worker or WorkerPlace(0, 1), local)

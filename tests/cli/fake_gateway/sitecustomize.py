@@ -9,7 +9,6 @@ import sys
 HERE = os.path.dirname(__file__)
 STAND_INS = {
     "tollway.app": "fake_app.py",
-    "tollway.endpoints.http_bounds": "fake_http_bounds.py",
     "xllamacpp": "fake_xllamacpp.py",
 }
 

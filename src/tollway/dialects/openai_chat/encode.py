@@ -28,6 +28,22 @@ from tollway.conversation import (
 from tollway.dialects import EncodedRequest, Traits, leave_out
 from tollway.dialects.openai_chat.decode import NAME, PLAIN_FIELDS
 
+#: What models that do not sample refuse, but for the values that change nothing.
+#: https://platform.openai.com/docs/guides/reasoning (2026-11-22)
+_SAMPLING_FIELDS = (
+    "temperature",
+    "top_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "logprobs",
+    "top_logprobs",
+    "logit_bias",
+)
+_SAMPLING_DEFAULTS = {"temperature": 1, "top_p": 1}
+
+#: Elsewhere false is what a server takes for granted.
+_SAID_WHEN_FALSE = ("logprobs", "parallel_tool_calls")
+
 
 def encode_request(conversation: Conversation, traits: Traits) -> EncodedRequest:
     """A request for an OpenAI-compatible server; what it cannot say is named in `conversation.dropped`."""
@@ -36,12 +52,17 @@ def encode_request(conversation: Conversation, traits: Traits) -> EncodedRequest
     fields["messages"] = writer.messages()
     for name, (ours, _) in PLAIN_FIELDS.items():
         value = getattr(conversation, ours)
-        if value not in (None, "", False) or (value is False and name in ("logprobs", "parallel_tool_calls")):
+        if value is not None and value != "" and (value is not False or name in _SAID_WHEN_FALSE):
             fields[name] = value
     for name in {"max_tokens", "max_completion_tokens"} - {traits.output_limit_name}:
         fields.pop(name, None)
     if conversation.n == 1:
         fields.pop("n", None)
+    if not traits.sampling:
+        for name in _SAMPLING_FIELDS:
+            value = fields.pop(name, None)
+            if value is not None and value != _SAMPLING_DEFAULTS.get(name, 0):
+                leave_out(conversation, traits, name, NAME)
     if conversation.streaming:
         fields["stream_options"] = {"include_usage": True}  # asked for always: the call's cost hangs on it
     if conversation.stop:

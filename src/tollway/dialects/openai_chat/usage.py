@@ -110,6 +110,7 @@ def usage_from_fields(fields: UsageFields, service_tier: str | None = None) -> U
         return Usage(prompt - read, read, 0, 0, 0, 0, completion - reasoning, reasoning, service_tier=tier)
     prompt, completion = max(prompt, 0), max(completion, 0)
     read, write, reasoning = max(read, 0), max(write, 0), max(reasoning, 0)
+    beyond = (fields.total_tokens or 0) - prompt - completion
     if beyond > 0:
         if beyond == read + write and beyond != reasoning:
             prompt += beyond  # the server does not count cached tokens as prompt

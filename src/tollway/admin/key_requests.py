@@ -1,0 +1,293 @@
+"""What may be asked of a key, in LiteLLM's fields and defaults, and what of it becomes which part of a KeyRecord.
+
+A field that the gateway does not enforce is refused as soon as it is set to something: a limit without effect is worse
+than none. The names were taken from LiteLLM Proxy 1.106.2 (2026-11-21).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic_core import PydanticCustomError
+
+from tollway.admin.border import bad_request, nano_of, us_of
+from tollway.config.durations import Duration, expiry, next_reset, parse_duration
+from tollway.config.settings import MoneySettings
+from tollway.errors import Rejection
+
+KEY_CHARACTERS_MIN = 16
+KEY_CHARACTERS_MAX = 1024
+LIMIT_MAX = 1 << 53
+
+#: `key_type` and the paths that such a key may call.
+KEY_TYPES = {
+    "default": [],
+    "llm_api": ["llm_api_routes"],
+    "management": ["management_routes"],
+    "read_only": ["info_routes"],
+}
+_ROUTE_GROUPS = ("llm_api_routes", "management_routes", "info_routes")
+
+
+def _dollars(value: Any) -> Any:
+    if value is None or isinstance(value, Decimal):
+        return value
+    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            return Decimal(str(value))
+        except InvalidOperation:
+            raise PydanticCustomError(
+                "float_parsing", "Input should be a valid number, unable to parse string as a number"
+            ) from None
+    raise PydanticCustomError("float_type", "Input should be a valid number")
+
+
+Dollars = Annotated[Any, BeforeValidator(_dollars)]
+
+
+class KeyFields(BaseModel):
+    """The fields that making, changing and replacing a key have in common."""
+
+    model_config = ConfigDict(extra="ignore", arbitrary_types_allowed=True)
+
+    key_alias: str | None = None
+    duration: str | None = None
+    models: list[str] | None = None
+    spend: Dollars = None
+    max_budget: Dollars = None
+    soft_budget: Dollars = None
+    budget_duration: str | None = None
+    user_id: str | None = None
+    team_id: str | None = None
+    organization_id: str | None = None
+    max_parallel_requests: int | None = None
+    tpm_limit: int | None = None
+    rpm_limit: int | None = None
+    metadata: dict[str, Any] | None = None
+    aliases: dict[str, str] | None = None
+    allowed_routes: list[str] | None = None
+    blocked: bool | None = None
+    key: str | None = None
+    # Known, and refused when they are set.
+    agent_id: Any = None
+    project_id: Any = None
+    allowed_cache_controls: Any = None
+    config: Any = None
+    permissions: Any = None
+    model_max_budget: Any = None
+    budget_limits: Any = None
+    budget_fallbacks: Any = None
+    budget_id: Any = None
+    end_user_budget_id: Any = None
+    model_rpm_limit: Any = None
+    model_tpm_limit: Any = None
+    mcp_rpm_limit: Any = None
+    tag_rpm_limit: Any = None
+    tpd_limit: Any = None
+    rpm_limit_type: Any = None
+    tpm_limit_type: Any = None
+    default_estimated_output_tokens: Any = None
+    default_estimated_output_tokens_per_model: Any = None
+    guardrails: Any = None
+    disable_global_guardrails: Any = None
+    policies: Any = None
+    prompts: Any = None
+    tags: Any = None
+    object_permission: Any = None
+    enable_prompt_caching: Any = None
+    throttle_on_budget_exceeded: Any = None
+    enforced_params: Any = None
+    allowed_passthrough_routes: Any = None
+    denied_passthrough_routes: Any = None
+    allowed_vector_store_indexes: Any = None
+    router_settings: Any = None
+    access_group_ids: Any = None
+    send_invite_email: Any = None
+    auto_rotate: Any = None
+    rotation_interval: Any = None
+
+
+class GenerateKeyRequest(KeyFields):
+    key_type: str | None = None
+
+
+class UpdateKeyRequest(KeyFields):
+    temp_budget_increase: Any = None
+    temp_budget_expiry: Any = None
+
+
+class RegenerateKeyRequest(KeyFields):
+    key_type: str | None = None
+    new_key: str | None = None
+    new_master_key: Any = None
+    grace_period: str | None = None
+
+
+class KeysRequest(BaseModel):
+    """Which keys to delete: themselves or their hashes, or their aliases."""
+
+    keys: list[str] | None = None
+    key_aliases: list[str] | None = None
+
+
+class BlockKeyRequest(BaseModel):
+    key: str
+
+
+_REFUSED = frozenset(
+    set(UpdateKeyRequest.model_fields) | set(RegenerateKeyRequest.model_fields) | set(GenerateKeyRequest.model_fields)
+) - {
+    *("key_alias", "duration", "models", "spend", "max_budget", "soft_budget", "budget_duration", "user_id", "team_id"),
+    *("organization_id", "max_parallel_requests", "tpm_limit", "rpm_limit", "metadata", "aliases", "allowed_routes"),
+    *("blocked", "key", "key_type", "new_key", "grace_period"),
+}
+_LIMITS = {"rpm_limit": "rpm_limit", "tpm_limit": "tpm_limit", "max_parallel_requests": "parallel_max"}
+_LABELS = ("key_alias", "user_id", "team_id", "organization_id", "blocked")
+
+
+def given(body: BaseModel) -> dict[str, Any]:
+    """The fields that were written, `null` included; raises BadRequest for one that is set and would have no effect."""
+    fields = {name: getattr(body, name) for name in body.model_fields_set}
+    for name, value in fields.items():
+        if name in _REFUSED and not _says_nothing(value):
+            raise bad_request(f"{name} is not supported by this gateway yet; leave it out. Nothing was changed.", name)
+    return fields
+
+
+def with_defaults(fields: dict[str, Any], money: MoneySettings) -> dict[str, Any]:
+    """A new key's fields, with what the configuration says where nothing was said. Raises BadRequest above its bounds."""
+    filled = dict(fields)
+    for source in (money.default_key_params, money.upperbound_key_params):
+        for name, value in source.items():
+            if _says_nothing(filled.get(name)) and filled.get(name) is not False:
+                filled[name] = value
+    known = GenerateKeyRequest.model_validate({name: value for name, value in filled.items() if value is not None})
+    complete = given(known)
+    check_bounds(complete, money)
+    return complete
+
+
+def check_bounds(fields: dict[str, Any], money: MoneySettings) -> None:
+    """Raises BadRequest for a value above `upperbound_key_generate_params`."""
+    for name, bound in money.upperbound_key_params.items():
+        value = fields.get(name)
+        if value is None or bound is None:
+            continue
+        if name in ("duration", "budget_duration"):
+            above = _duration(value, name).seconds > _duration(str(bound), name).seconds
+        else:
+            above = Decimal(str(value)) > Decimal(str(bound))
+        if above:
+            raise bad_request(f"{name} is over max limit set in config - user_value={value}; max_value={bound}", name)
+
+
+def record_changes(fields: dict[str, Any], money: MoneySettings, now: datetime) -> dict[str, Any]:
+    """What of a KeyRecord the fields change, as `KeyStore.update` takes it. Raises BadRequest."""
+    changes: dict[str, Any] = {name: fields[name] for name in _LABELS if name in fields}
+    for name, ours in (("max_budget", "max_budget_nano"), ("soft_budget", "soft_budget_nano")):
+        if name in fields:
+            changes[ours] = None if fields[name] is None else nano_of(fields[name], name)
+    if fields.get("spend") is not None:
+        changes["spend_nano"] = nano_of(fields["spend"], "spend")
+    for name, ours in _LIMITS.items():
+        if name in fields:
+            changes[ours] = _limit(fields[name], name)
+    if "duration" in fields:
+        changes["expires_us"] = _expires_us(fields["duration"], now)
+    if "budget_duration" in fields:
+        changes |= _budget_period(fields["budget_duration"], money, now)
+    kept: dict[str, Any] = {
+        name: _plain(fields[name]) or None for name in ("models", "aliases", "metadata") if name in fields
+    }
+    if fields.get("key_type") is not None or "allowed_routes" in fields:
+        kept |= _routes(fields)
+    if kept:
+        changes["fields"] = kept
+    return changes
+
+
+def check_new_key(key: str) -> str:
+    """Raises BadRequest for what cannot be a key."""
+    if not key.startswith("sk-"):
+        shown = f"{key[:4]}****{key[-4:]}" if len(key) > 12 else "****"
+        raise bad_request(f"Invalid key format. Virtual Key must start with 'sk-'. Received: {shown}", "key")
+    if not KEY_CHARACTERS_MIN <= len(key) <= KEY_CHARACTERS_MAX:
+        raise bad_request(
+            f"Invalid key format. A Virtual Key has {KEY_CHARACTERS_MIN} to {KEY_CHARACTERS_MAX} characters.", "key"
+        )
+    if not all("!" <= character <= "~" for character in key):
+        raise bad_request("Invalid key format. A Virtual Key has visible ASCII characters only.", "key")
+    return key
+
+
+def grace_until(written: str | None, now: datetime) -> datetime:
+    """Until when the old key opens the door. Nothing said: no longer."""
+    return expiry(_duration(written, "grace_period"), now) if written else now
+
+
+def _limit(value: int | None, name: str) -> int | None:
+    if value is not None and not 0 <= value <= LIMIT_MAX:
+        raise bad_request(f"{name} must be a whole number from 0 to {LIMIT_MAX}. Received: {value}", name)
+    return value
+
+
+def _expires_us(written: str | None, now: datetime) -> int | None:
+    if written is None or written == "-1":  # LiteLLM's word for never
+        return None
+    return us_of(expiry(_duration(written, "duration"), now))
+
+
+def _budget_period(written: str | None, money: MoneySettings, now: datetime) -> dict[str, Any]:
+    if written is None:
+        return {"budget_duration": None, "budget_reset_us": None}
+    reset = next_reset(
+        _duration(written, "budget_duration"), now, timezone=money.timezone, reset_time=money.budget_reset_time
+    )
+    return {"budget_duration": written, "budget_reset_us": us_of(reset)}
+
+
+def _duration(written: str, name: str) -> Duration:
+    try:
+        return parse_duration(written)
+    except ValueError as error:
+        message = f"Invalid {name} '{written}'. Use a format like '1h', '24h', '7d', or '30d'."
+        raise Rejection(message, status=400, type="bad_request_error", param=name) from error
+
+
+def _routes(fields: dict[str, Any]) -> dict[str, Any]:
+    routes = fields.get("allowed_routes") or []
+    key_type = fields.get("key_type")
+    if key_type is not None:
+        if key_type not in KEY_TYPES:
+            raise bad_request(f"key_type must be one of {', '.join(KEY_TYPES)}. Received: {key_type}", "key_type")
+        routes = KEY_TYPES[key_type] or routes
+    for route in routes:
+        if not route.startswith("/") and route not in _ROUTE_GROUPS:
+            raise bad_request(
+                f"allowed_routes holds paths, which begin with '/', and {', '.join(_ROUTE_GROUPS)}. Received: {route}",
+                "allowed_routes",
+            )
+    kept: dict[str, Any] = {"allowed_routes": routes or None}
+    if key_type is not None:
+        kept["key_type"] = key_type
+    return kept
+
+
+def _says_nothing(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(_says_nothing(inner) for inner in value.values())
+    return value is None or value is False or value in ("", [])
+
+
+def _plain(value: Any) -> Any:
+    """Fractions were read exactly; where they are no money they are stored as what they are in JSON."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    return value

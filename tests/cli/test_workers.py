@@ -1,0 +1,100 @@
+"""Several workers behind one socket: one gateway to the outside."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from .conftest import Running, Start, ask, gone, until
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def two(start: Start, free_port: int, tmp_path: Path) -> Running:
+    (tmp_path / "config.yaml").write_text(
+        "model_list:\n  - model_name: old\n    litellm_params: {model: openai/gpt-4o}\n"
+    )
+    running = start("--config", "config.yaml", "--port", str(free_port), "--num_workers", "2")
+    running.wait_for("curl ")
+    return running
+
+
+def workers(port: int, tries_max: int = 200) -> dict[int, int]:
+    """pid by index of the two workers, asked until both have answered."""
+    found: dict[int, int] = {}
+    for _ in range(tries_max):
+        about = ask(port)
+        found[about["index"]] = about["pid"]
+        if len(found) == 2:
+            return found
+    raise AssertionError(f"only {found} answered {tries_max} calls")
+
+
+def test_both_serve_on_one_port_know_their_place_and_share_the_made_key(two: Running, free_port: int) -> None:
+    found = workers(free_port)
+    assert set(found) == {0, 1}
+    assert two.process.pid not in found.values()
+    about = ask(free_port)
+    assert (about["count"], about["master_key"]) == (2, "sk-made-by-the-fake-7f3a9c")
+    assert sum("Serving" in line for line in two.said) == 1
+
+
+def test_a_worker_that_dies_is_started_again(two: Running, free_port: int) -> None:
+    before = workers(free_port)
+    os.kill(before[1], signal.SIGKILL)
+    two.wait_for("worker 1 was ended by signal 9; starting it again")
+    until(lambda: workers_or_none(free_port, before[1]))
+    assert workers(free_port)[0] == before[0]
+
+
+def workers_or_none(port: int, dead: int) -> bool:
+    try:
+        found = workers(port)
+    except (AssertionError, OSError):
+        return False
+    return dead not in found.values()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_ends_all_of_them_with_code_0(two: Running, free_port: int, number: signal.Signals) -> None:
+    found = workers(free_port)
+    two.process.send_signal(number)
+    assert two.ends() == 0
+    assert all(gone(pid) for pid in found.values())
+
+
+def test_sighup_reaches_every_worker(two: Running, free_port: int, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(path.read_text().replace("old", "new"))
+    two.process.send_signal(signal.SIGHUP)
+
+    def both_have_it() -> bool:
+        seen = [ask(free_port) for _ in range(20)]
+        return all(about["models"] == ["new"] and about["reloads"] == 1 for about in seen)
+
+    until(both_have_it)
+
+
+def test_workers_that_cannot_come_up_end_the_gateway_with_code_1(start: Start, free_port: int) -> None:
+    running = start("--model", "gpt-4o", "--port", str(free_port), "--num_workers", "2", FAKE_FAILS="1")
+    assert running.ends(60) == 1
+    said = running.rest()
+    assert sum("giving up" in line for line in said) == 1
+    assert not any("Serving" in line for line in said)
+
+
+def test_a_worker_is_replaced_after_so_many_requests_without_counting_as_dead(start: Start, free_port: int) -> None:
+    running = start("--model", "gpt-4o", "--port", str(free_port), "--max_requests_before_restart", "2")
+    running.wait_for("curl ")
+    pids: set[int] = set()
+
+    def seven_generations() -> bool:
+        pids.add(ask(free_port)["pid"])
+        return len(pids) >= 7
+
+    until(seven_generations, 40)
+    assert not any("starting it again" in line for line in running.said)
