@@ -11,7 +11,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -239,8 +239,13 @@ class App:
         self.config = config
         self.snapshots.swap(snapshot)
 
-    async def keys_changed(self) -> None:
-        """Puts the keys in force as the storage has them now."""
+    async def keys_changed(self, spend_set: Sequence[bytes] = ()) -> None:
+        """Puts the keys in force as the storage has them now. Of those in `spend_set` what was spent was set by hand."""
+        for token in spend_set:
+            account = self.ledger.accounts.get((KEY_SCOPE, token.hex()))
+            record = await self.storage.keys.get(token)
+            if account is not None and record is not None:
+                account.spent, account.total = record.spend_nano, record.total_spend_nano
         self.snapshots.swap(await self._build(self.config, number=self.snapshots.current.number + 1))
 
     async def _build(self, config: Config, *, number: int) -> Snapshot:
@@ -254,13 +259,15 @@ class App:
                 deployment = binder.bind(entry, entry.model_name, entry.provider_model)
                 grouped.setdefault(entry.model_name, []).append(deployment)
         wildcards.sort(key=lambda pair: len(pair[1].model_name.replace("*", "")), reverse=True)
-        records = await self.storage.keys.load_all()
         accounts = await self._gateway_accounts(config)
+        predecessors = await self.storage.keys.predecessors()
+        for old in predecessors:  # a key that got another token keeps its account, with what is held on it
+            self._rename_account(old.old, old.token)
         keys: dict[bytes, Caller] = {}
-        for record in records:
+        for record in await self.storage.keys.load_all():
             keys[record.token] = Caller("key", self._key(record, accounts, config))
         now_us = int(time.time() * 1_000_000)
-        for old in await self.storage.keys.predecessors():
+        for old in predecessors:
             current = keys.get(old.token)
             if current is not None and old.until_us > now_us:
                 keys[old.old] = current
@@ -296,6 +303,14 @@ class App:
         known.limit = _nano(money.max_budget_usd)
         self._set_period(known, config, money.budget_duration, None)
         return (known,)
+
+    def _rename_account(self, old: bytes, new: bytes) -> None:
+        account = self.ledger.accounts.pop((KEY_SCOPE, old.hex()), None)
+        if account is not None:
+            account.id = new.hex()
+            self.ledger.accounts.setdefault((KEY_SCOPE, account.id), account)
+            if (pace := self._paces.pop(old, None)) is not None:
+                self._paces.setdefault(new, pace)
 
     def _key(self, record: KeyRecord, standing: tuple[Account, ...], config: Config) -> Key:
         token = record.token.hex()

@@ -114,6 +114,7 @@ class Call:
         "caller",
         "client_headers",
         "deployment",
+        "drop_asked",
         "dropped",
         "encoded",
         "end_user",
@@ -130,10 +131,10 @@ class Call:
         "metadata",
         "model",
         "model_asked",
-        "no_log",
         "operation",
         "output_tokens_max",
         "path",
+        "retries_asked",
         "retries_used",
         "route_model",
         "scope",
@@ -141,6 +142,7 @@ class Call:
         "session_id",
         "shortened",
         "snapshot",
+        "stall_s",
         "started",
         "started_us",
         "streaming",
@@ -202,7 +204,9 @@ class Call:
         self.tags: list[str] = []
         self.metadata: Any = None
         self.user_agent = ""
-        self.no_log = False
+        self.retries_asked: int | None = None
+        self.stall_s: float | None = None
+        self.drop_asked: bool | None = None
         self.error: Any = None
 
     @property

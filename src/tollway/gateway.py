@@ -38,7 +38,6 @@ from tollway.policies.hold_budget import hold_budget
 from tollway.policies.limit_rate import limit_rate
 from tollway.policies.read import read
 from tollway.policies.report import CLIENT_GONE_STATUS, Report, report
-from tollway.pricing.bound import input_tokens_bound
 from tollway.pricing.cost import cost_of
 from tollway.routing.choice import choose
 from tollway.snapshot import Deployment, Model
@@ -194,6 +193,8 @@ class Gateway:
             deployment = choose(deployments, now=self._now(), chance=self._chance(), tried=tried if elsewhere else ())
 
     def _retries(self, call: Call, deployment: Deployment) -> int:
+        if call.retries_asked is not None:
+            return call.retries_asked
         retries = deployment.entry.retries
         return int(call.snapshot.config.routing.retries if retries is None else retries)
 
@@ -294,6 +295,7 @@ class Gateway:
             reply.cost_known = False
             cost = Cost()
         else:
+            price = price.at(self._wall())
             cost = cost_of(usage, price)
             reply.price_version = price.version
         attempt = reply.attempt
@@ -311,8 +313,8 @@ class Gateway:
         if deployment.price is None:
             return
         attempt.error = "cut by the client"
-        attempt.usage = Usage(input=input_tokens_bound(len(call.body)), output=output_tokens)
-        attempt.cost = cost_of(attempt.usage, deployment.price)
+        attempt.usage = call.operation.input_bound(call, output_tokens)
+        attempt.cost = cost_of(attempt.usage, deployment.price.at(self._wall()))
 
     # --- to the client
 
@@ -469,13 +471,12 @@ def _cannot_be_called(call: Call, deployment: Deployment) -> UpstreamError:
 
 def _deadlines(call: Call, deployment: Deployment) -> Deadlines:
     standing: Deadlines = deployment.deadlines
-    if call.timeout_s is None:
+    if call.timeout_s is None and call.stall_s is None:
         return standing
+    total_s = standing.total_s if call.timeout_s is None else min(standing.total_s, call.timeout_s)
+    stall_s = min(standing.idle_s if call.stall_s is None else call.stall_s, total_s)
     return Deadlines(
-        connect_s=min(standing.connect_s, call.timeout_s),
-        first_byte_s=min(standing.first_byte_s, call.timeout_s),
-        idle_s=standing.idle_s,
-        total_s=min(standing.total_s, call.timeout_s),
+        connect_s=min(standing.connect_s, total_s), first_byte_s=stall_s, idle_s=stall_s, total_s=total_s
     )
 
 

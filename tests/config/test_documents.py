@@ -163,6 +163,8 @@ def test_included_lists_are_added_and_mappings_replaced(write: Writes, directory
         ("a.yaml", "config.yaml:1: include should be a list of file names"),
         ("[{a: b}]", "config.yaml:1: include[0] should be a file name"),
         ("[gone.yaml]", "config.yaml:1: gone.yaml: No such file or directory"),
+        ('["a\\0b"]', r"config.yaml:1: 'a\x00b' is not the name of a file"),
+        ("[.]", "config.yaml:1: .: Is a directory"),
         ("[broken.yaml]", "broken.yaml:2: this is not YAML: could not find expected ':'"),
     ],
 )

@@ -295,3 +295,44 @@ def test_a_client_that_leaves_ends_the_call_on_both_wires(
     assert provider.wait_until_left(says).model == model
     (row,) = tollway.wait_for_rows(virtual_key, 1)
     assert row["spend"] > 0
+
+
+# ---- a real model --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def smollm2(wheel_bin: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """Tollway serving SmolLM2 itself: `pip install 'tollway[local]'`, `tollway models pull smollm2`, `--config`."""
+    python, home = wheel_bin / "python", tmp_path_factory.mktemp("smollm2")
+    (wheel,) = wheel_bin.parents[1].glob("tollway-*.whl")
+    # The pulled file stays in the cache folder of these tests.
+    environment = os.environ | {"XDG_DATA_HOME": str(cache_dir() / "data"), "XDG_CACHE_HOME": str(cache_dir() / "data")}
+    for command in (
+        [str(python), "-m", "pip", "install", "--quiet", f"tollway[local] @ {wheel.as_uri()}"],
+        [str(wheel_bin / "tollway"), "models", "pull", "smollm2"],
+    ):
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=INSTALL_S_MAX, check=False
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    config = {"model_list": [{"model_name": "small", "litellm_params": {"model": "local/smollm2"}}]}
+    gateway = Gateway(config, home, command=wheel_bin / "tollway", **{"XDG_DATA_HOME": environment["XDG_DATA_HOME"]})
+    yield gateway
+    gateway.stop()
+
+
+@pytest.mark.slow
+def test_a_real_model_answers_and_streams(smollm2: Gateway) -> None:
+    key = smollm2.new_key("small")
+    with sdk(smollm2, key) as client:
+        asked: Any = {"model": "small", "messages": said("Say hello."), "max_tokens": 24, "temperature": 0}
+        answer = client.chat.completions.create(**asked)
+        assert answer.choices[0].message.content
+        assert answer.usage is not None
+        assert 0 < answer.usage.completion_tokens <= 24
+        with client.chat.completions.create(**asked, stream=True) as stream:
+            chunks = list(stream)
+        assert folded(chunks) == answer.choices[0].message.content
+        assert all(chunk.choices for chunk in chunks)
+    rows = smollm2.wait_for_rows(key, 2)
+    assert [row["completion_tokens"] for row in rows] == [answer.usage.completion_tokens] * 2

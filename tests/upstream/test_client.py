@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 import zlib
 
 import pytest
 
 from tollway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
-from tollway.upstream.client import HttpClient, PoolStats
+from tollway.upstream.client import HttpClient, Pool, PoolStats
+from tollway.upstream.connection import Connection
 from tollway.upstream.wire import Deadlines, Origin, WireRequest
 
 from .servers import IN_TIME, LAST_CHUNK, STREAM_HEAD, Serve, Talk, chunk, json_answer, post, read_all, saying
@@ -782,3 +784,53 @@ async def test_a_stream_held_back_by_its_reader_is_no_stall(serve: Serve) -> Non
     with pytest.raises(UpstreamTimeout, match="sent nothing"):
         await reply.read()
     await client.close()
+
+
+@pytest.mark.parametrize("given", ["a place", "a connection", "a lost connection"])
+async def test_what_a_leaving_caller_was_given_in_the_same_moment_goes_to_the_next(given: str) -> None:
+    pool = Pool(
+        Origin("http", "api.example", 80),
+        asyncio.get_running_loop(),
+        proxy=None,
+        connections_max=1,
+        head_bytes_max=1,
+        buffered_bytes_max=1,
+        on_idle=lambda _: None,
+        on_empty=lambda _: None,
+    )
+    connection = Connection(pool, pool.loop)
+    assert await pool.wait_for_place() is None
+    leaving, staying = (asyncio.create_task(pool.wait_for_place()) for _ in range(2))
+    await until(lambda: len(pool.waiters) == 2)
+    if given == "a place":
+        pool.free_place()
+    else:
+        pool.connections.add(connection)
+        pool.take_back(connection)
+    if given == "a lost connection":
+        connection.lost = True
+        pool.forget(connection)
+    leaving.cancel()
+    assert await staying is (connection if given == "a connection" else None)
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert not pool.waiters
+
+
+async def test_a_connection_that_opens_while_the_client_closes_is_closed_too(serve: Serve) -> None:
+    server = await serve(lambda talk: talk.wait_gone())
+    go_on = asyncio.Event()
+
+    async def resolve(host: str, port: int) -> list[tuple[int, tuple[object, ...]]]:
+        await go_on.wait()
+        return [(socket.AF_INET, ("127.0.0.1", port))]
+
+    client = HttpClient(resolve=resolve)
+    task = asyncio.create_task(client.send(post(server.origin(host="api.example")), IN_TIME))
+    await asyncio.sleep(0)
+    await client.close()
+    go_on.set()
+    with pytest.raises(UpstreamUnreachable, match="closing its connections"):
+        await task
+    await server.gone.wait()
+    assert client.stats() == {}

@@ -94,7 +94,11 @@ class _Reader:
         self._read: set[str] = set()
 
     def read_into(self, root: Node, path: str, declared: Place | None) -> None:
-        real = os.path.realpath(path)
+        try:
+            real = os.path.realpath(path)
+        except ValueError:  # a NUL in it
+            self.findings.problem(declared or Place(""), f"{path!r} is not the name of a file")
+            return
         if real in self._read:
             return
         if len(self.files) == FILES_MAX:

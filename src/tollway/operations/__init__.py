@@ -22,11 +22,15 @@ GATEWAY_FIELDS = frozenset(
     {
         "additional_drop_params", "allowed_openai_params", "cache", "disable_fallbacks", "drop_params", "fallbacks",
         "guardrails", "litellm_call_id", "litellm_metadata", "litellm_session_id", "litellm_trace_id", "modify_params",
-        "no-log", "num_retries", "priority", "request_timeout", "stream_timeout", "tags", "timeout",
+        "num_retries", "priority", "request_timeout", "stream_timeout", "tags", "timeout",
     }
 )  # fmt: skip
 #: Fields by which a client would choose where its call goes or with whose key: refused.
 REFUSED_FIELDS = frozenset({"api_base", "api_key", "base_url", "user_config", "aws_endpoint_url", "mock_response"})
+#: Of the gateway's fields, those that ask for what this gateway does not do: named in the answer's `x-tollway-dropped`.
+WITHOUT_EFFECT = ("allowed_openai_params", "cache", "modify_params", "priority")
+#: Nothing may drop these: without them there is no call.
+KEPT_FIELDS = frozenset({"model", "messages", "stream"})
 SPECIAL_FIELDS = GATEWAY_FIELDS | REFUSED_FIELDS
 RETRIES_MAX = 10
 
@@ -188,6 +192,20 @@ def take_gateway_fields(call: Call, fields: dict[str, Raw]) -> None:
         call.fallbacks_asked = [name for name in names if name]
     if value_of(fields, "disable_fallbacks", bool, "true or false"):
         call.fallbacks_asked = []
+    stall = value_of(fields, "stream_timeout", float, "a number of seconds")
+    if stall is not None:
+        call.stall_s = max(0.001, stall)
+    retries = value_of(fields, "num_retries", int, "a whole number")
+    if retries is not None:
+        call.retries_asked = max(0, min(retries, RETRIES_MAX))
+    drops = value_of(fields, "additional_drop_params", list[str], "a list of field names")
+    for name in drops or ():
+        if name not in KEPT_FIELDS and fields.pop(name, None) is not None:
+            call.dropped.append(name)
+    call.drop_asked = value_of(fields, "drop_params", bool, "true or false")
+    if value_of(fields, "guardrails", list[Any], "a list"):
+        raise BadRequest("This gateway has no guardrails; a call that asks for one is not served without it.", param="guardrails")
+    call.dropped.extend(name for name in WITHOUT_EFFECT if name in fields)
     tags = value_of(fields, "tags", list[str], "a list of strings")
     if tags:
         call.tags.extend(tags)
@@ -195,7 +213,6 @@ def take_gateway_fields(call: Call, fields: dict[str, Raw]) -> None:
     about = value_of(fields, "litellm_metadata", dict[str, Any], "an object")
     if about is not None:
         take_metadata(call, about)
-    call.no_log = bool(value_of(fields, "no-log", bool, "true or false"))
     for name in GATEWAY_FIELDS:
         fields.pop(name, None)
 

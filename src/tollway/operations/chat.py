@@ -102,6 +102,10 @@ class Chat:
         seen = reply.relay.output_bytes if reply.relay is not None else len(reply.body or b"")
         return Usage(input=self._input_tokens(call), output=-(-seen // BYTES_PER_TOKEN))
 
+    def input_bound(self, call: Call, output_tokens: int) -> Usage:
+        """The most that a call may have used of which nothing is known but that it was sent."""
+        return Usage(input=self._input_tokens(call), output=output_tokens)
+
     def _input_tokens(self, call: Call) -> int:
         body = call.body
         if not (b";base64," in body or b'"image_url"' in body or b'"input_audio"' in body or b'"file_id"' in body):
@@ -170,7 +174,7 @@ class Chat:
             adaptive_thinking="adaptive_thinking" in abilities,
             legacy_thinking="legacy_thinking" in abilities or "adaptive_thinking" not in abilities,
             native_json_schema="native_structured_output" in abilities,
-            drop_unsupported=deployment.drop_unsupported,
+            drop_unsupported=deployment.drop_unsupported if call.drop_asked is None else call.drop_asked,
         )
         encoded = theirs.encode_request(conversation, traits)
         call.dropped.extend(conversation.dropped)

@@ -32,6 +32,8 @@ from tollway.conversation import (
 from tollway.dialects.openai_chat import decode_request
 from tollway.errors import BadRequest
 
+MARK = {"type": "ephemeral"}
+
 
 def decode(**fields: Any) -> Conversation:
     body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], **fields}
@@ -177,8 +179,9 @@ def test_the_older_function_calls_get_ids_that_their_results_share() -> None:
 
 def test_a_tools_schema_is_not_touched() -> None:
     schema = b'{ "type":"object", "patternProperties":{"^x":{"const":1.0}}, "anyOf":[{"exclusiveMinimum":0}] }'
-    body = b'{"model":"m","messages":[{"role":"user","content":"x"}],"tools":[{"type":"function","function":{"name":"f","parameters":%s}}]}'
-    (tool,) = decode_request(msgspec.json.decode(body % schema, type=dict[str, Raw])).tools
+    tools = b'[{"type":"function","function":{"name":"f","parameters":%s}}]' % schema
+    body = b'{"model":"m","messages":[{"role":"user","content":"x"}],"tools":' + tools + b"}"
+    (tool,) = decode_request(msgspec.json.decode(body, type=dict[str, Raw])).tools
     assert tool.parameters == Raw(schema)
 
 

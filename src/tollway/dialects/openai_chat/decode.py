@@ -8,6 +8,7 @@ and tools, `thinking`, `thinking_blocks` and `reasoning_content` on earlier mess
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -169,17 +170,8 @@ class _ResponseFormat(Struct):
     json_schema: _JsonSchema | None = None
 
 
-#: Tools that Anthropic runs or defines itself, which clients put among OpenAI's under a versioned type.
-_ANTHROPIC_TOOL_TYPES = (
-    "computer_",
-    "bash_",
-    "text_editor_",
-    "web_search_",
-    "web_fetch_",
-    "code_execution_",
-    "memory_",
-    "tool_search_tool_",
-)
+#: Tools that Anthropic runs or defines itself, which clients put among OpenAI's: their types end in a date without dashes.
+_ANTHROPIC_TOOL_TYPE = re.compile(r"[a-z_]+_20\d{6}")
 
 #: Fields whose value is taken as it is: the wire name, ours, and the type it must have.
 PLAIN_FIELDS: dict[str, tuple[str, Any]] = {
@@ -443,7 +435,7 @@ def _decode_tool(tool: _Tool, raw: Raw) -> Tool:
     if tool.name and tool.input_schema and tool.type in ("function", "custom"):
         cache = _cache_mark(tool.cache_control)
         return Tool(tool.name, tool.description or "", Raw(bytes(tool.input_schema)), cache=cache)
-    dialect = "anthropic_messages" if tool.type.startswith(_ANTHROPIC_TOOL_TYPES) else NAME
+    dialect = "anthropic_messages" if _ANTHROPIC_TOOL_TYPE.fullmatch(tool.type) else NAME
     return Tool(tool.name or tool.type, native=Raw(bytes(raw)), dialect=dialect)
 
 
