@@ -6,6 +6,7 @@ worker's app, which opens what lives long when the server starts it (ASGI lifesp
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import os
@@ -28,6 +29,7 @@ from tollway.config.settings import Config
 from tollway.dialects import anthropic_messages, openai_chat
 from tollway.dispatch import Dispatch
 from tollway.errors import ConfigError, StorageError, TollwayError
+from tollway.exporters.console import Console
 from tollway.gateway import Gateway
 from tollway.ledger.budgets import NEVER, Account, Budgets
 from tollway.ledger.ledger import Ledger, new_epoch
@@ -41,6 +43,7 @@ from tollway.providers import OPERATIONS, registry
 from tollway.routing.choice import Health
 from tollway.snapshot import Binder, Caller, Deployment, Key, Model, Snapshot, Snapshots, digest_of, wildcard_pattern
 from tollway.storage import GLOBAL_SCOPE, KEY_SCOPE, KeyRecord, Storage, open_storage
+from tollway.storage.bodies import Bodies
 from tollway.upstream.client import HttpClient
 from tollway.upstream.proxying import ProxySettings
 from tollway.upstream.wire import Origin, Tls
@@ -49,6 +52,7 @@ log = logging.getLogger("tollway")
 
 DATA_FILE = "tollway.db"
 MASTER_KEY_FILE = "tollway-master-key"
+BODIES_FOLDER = "bodies"
 GC_THRESHOLD = 20_000
 DIALECTS: dict[str, Any] = {openai_chat.NAME: openai_chat, anthropic_messages.NAME: anthropic_messages}
 
@@ -103,7 +107,7 @@ def prepare(config: Config) -> Prepared:
     return Prepared(
         config=config,
         data_path=_database(config, folder),
-        bodies_path=folder / "bodies" if config.logs.store_bodies else None,
+        bodies_path=bodies_path(config),
         master_key_made=made,
         master_key_path=key_path,
         models=tuple(dict.fromkeys(entry.model_name for entry in config.models)),
@@ -129,7 +133,9 @@ class App:
         self.bounds = config.bounds  # of what clients may send; for whoever makes the server
         self.worker = worker
         self.catalog = _catalog()
-        self.told = Report(())
+        self.console = Console(as_json=config.logs.json)
+        self.told = Report((self.console.tell,))
+        self.bodies: Bodies | None = None
         self._health: dict[str, Health] = {}
         self._paces: dict[bytes, Pace] = {}
         self._cold: Any = None
@@ -187,6 +193,11 @@ class App:
             on_trouble=log.error,
         )
         await self.ledger.open()
+        self.console.open()
+        if (bodies_folder := bodies_path(config)) is not None:
+            logs = config.logs
+            self.bodies = Bodies(bodies_folder, epoch, mb_max=logs.bodies_mb_max, days_max=logs.bodies_days_max)
+            self.bodies.open()
         network = config.network
         self.upstream = HttpClient(proxies=ProxySettings(network.https_proxy, network.http_proxy, network.no_proxy))
         self.snapshots = Snapshots(await self._build(config, number=1))
@@ -196,6 +207,7 @@ class App:
             budgets=self.budgets,
             told=self.told,
             dialects=DIALECTS,
+            bodies=self.bodies,
             monotonic=time.monotonic,
             wall=time.time,
         )
@@ -220,6 +232,9 @@ class App:
         self.dispatch = None
         await self.upstream.close()
         await self.ledger.close()
+        await self.console.close()
+        if self.bodies is not None:
+            await asyncio.to_thread(self.bodies.close)
         await self.storage.close()
 
     def _management(self) -> Any:
@@ -369,6 +384,12 @@ def data_folder(config: Config) -> Path:
     if config.storage.data_dir:
         return Path(config.storage.data_dir).expanduser()
     return Path(config.config_path).resolve().parent if config.config_path else Path.cwd()
+
+
+def bodies_path(config: Config) -> Path | None:
+    """Where request and reply bodies are kept, or None: always without a configuration file, else when it says so."""
+    wanted = config.logs.store_bodies or config.config_path is None
+    return data_folder(config) / BODIES_FOLDER if wanted and not config.logs.turn_off_message_logging else None
 
 
 def master_key_path(config: Config) -> Path:

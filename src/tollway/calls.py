@@ -110,8 +110,8 @@ class Call:
         "attempts",
         "body",
         "body_model",
-        "charges",
         "caller",
+        "charges",
         "client_headers",
         "deployment",
         "drop_asked",
@@ -126,7 +126,6 @@ class Call:
         "first_byte_us",
         "headers",
         "hold",
-        "keep_bodies",
         "line",
         "metadata",
         "model",
@@ -134,6 +133,7 @@ class Call:
         "operation",
         "output_tokens_max",
         "path",
+        "reply_pieces",
         "retries_asked",
         "retries_used",
         "route_model",
@@ -186,7 +186,7 @@ class Call:
         self.deployment: Any = None  # the one that answers, or was tried last
         self.charges: list[Any] = []
         self.shortened = False
-        self.keep_bodies: Callable[[], Any] | None = None
+        self.reply_pieces: list[bytes] = []  # what the client got, where bodies are kept
         self.streaming = False
         self.usage_wanted = False
         self.output_tokens_max: int | None = None

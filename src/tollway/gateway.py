@@ -41,6 +41,7 @@ from tollway.policies.report import CLIENT_GONE_STATUS, Report, report
 from tollway.pricing.cost import cost_of
 from tollway.routing.choice import choose
 from tollway.snapshot import Deployment, Model
+from tollway.storage.bodies import Bodies
 from tollway.upstream.wire import Deadlines, Upstream, WireReply
 
 log = logging.getLogger("tollway")
@@ -74,17 +75,19 @@ class Gateway:
         budgets: Budgets,
         told: Report,
         dialects: dict[str, Any],
+        bodies: Bodies | None = None,
         monotonic: Callable[[], float],
         wall: Callable[[], float],
         chance: Callable[[], float] = random,
     ) -> None:
         self._upstream = upstream
         self._dialects = dialects
+        self._keep = bodies is not None
         self._now = monotonic
         self._wall = wall
         self._chance = chance
         takes: dict[Callable[..., Step], Callable[[Step], Step]] = {
-            report: lambda next: report(next, ledger, told, self._now_us),
+            report: lambda next: report(next, ledger, told, bodies, self._now_us),
             authenticate: lambda next: authenticate(next, wall),
             read: read,
             allow_model: allow_model,
@@ -320,6 +323,8 @@ class Gateway:
 
     async def _deliver_whole(self, call: Call, reply: Reply) -> None:
         try:
+            if self._keep:
+                call.reply_pieces.append(reply.body or b"")
             reply.settle()
             await call.line.answer(reply.status, self._head(call, reply), reply.body or b"")
         finally:
@@ -332,6 +337,8 @@ class Gateway:
             out: bytes = reply.first
             while not (relay.finishing or relay.complete):
                 if out:
+                    if self._keep:
+                        call.reply_pieces.append(out)
                     await line.write(out)
                 data = await wire.read()
                 if not data:
@@ -346,8 +353,11 @@ class Gateway:
             reply.usage = relay.usage
             reply.reply_id = relay.reply_id
             self._price(call, reply, reply.deployment)
+            out += relay.finish(reply.usage, reply.cost if reply.cost_known else None)
+            if self._keep:
+                call.reply_pieces.append(out)
             reply.settle()
-            await line.end(out + relay.finish(reply.usage, reply.cost if reply.cost_known else None))
+            await line.end(out)
         except UpstreamError as error:
             self._settle_broken(call, reply, error)
             await line.end(relay.fail(error))

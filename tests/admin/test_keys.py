@@ -482,4 +482,4 @@ async def test_no_answer_but_the_first_holds_the_key(ask: Asking, office: FakeOf
 
 
 def test_amounts_leave_as_the_nearest_number() -> None:
-    assert 97_500 / 1_000_000_000 == float(Decimal("0.0000975"))
+    assert float(Decimal("0.0000975")) == 97_500 / 1_000_000_000

@@ -50,7 +50,7 @@ def asked(models: LocalModels, token: str | None = None) -> dict[str, Any]:
 def healthy(models: LocalModels) -> bool:
     (address,) = models.addresses.values()
     try:
-        return ask(address.port)["status"] == "ok" or True
+        return bool(ask(address.port, path="/health")["status"] == "ok")  # the body's own, not HTTP's
     except OSError:
         return False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import json
+import os
 import shutil
 import threading
 import zipfile
@@ -204,7 +205,7 @@ def test_the_index_is_found_in_the_environment_then_in_pips_files(
 def test_uv_and_pip_bring_the_pinned_file_and_refuse_another(
     tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = shutil.which(tool)
+    found = (os.environ.get("UV") if tool == "uv" else None) or shutil.which(tool)
     if found is None:
         pytest.skip(f"{tool} is not installed")
     fake = FakeIndex()

@@ -8,8 +8,9 @@ import pytest
 
 from tollway.calls import Secret
 from tollway.config import load
-from tollway.config.documents import FILE_BYTES_MAX, Node, read_document
+from tollway.config.documents import FILE_BYTES_MAX, read_document
 from tollway.config.findings import Findings, Place
+from tollway.config.nodes import Node
 
 Writes = Callable[[str, str], None]
 
@@ -30,9 +31,12 @@ def contents(node: Node) -> Any:
         ("a: 1\n---\nb: 2\n", "config.yaml:2: this is not YAML: but found another document"),
         ("- model_list\n", "config.yaml:1: a configuration is a mapping: `model_list:` and other sections"),
         ("just text", "config.yaml:1: a configuration is a mapping: `model_list:` and other sections"),
-        ("x-a: *nobody\n", "config.yaml:1: this is not YAML: found undefined alias"),
+        ("x-a: *nobody\n", "config.yaml:1: this is not YAML: found undefined alias (a value that begins with * needs quotes)"),
         ("x-a: !!python/object:os.system {}\nx-b: !!python/name:os.system x\n",
-         "config.yaml:2: x-b has the tag tag:yaml.org,2002:python/name:os.system, which has no meaning here"),
+         "config.yaml:2: x-b has a YAML tag without meaning here (a value that begins with ! needs quotes)"),
+        ("x-a: !do-not-show\n", "config.yaml:1: x-a has a YAML tag without meaning here (a value that begins with ! needs quotes)"),
+        ("x-a: !do!not-show\n", "config.yaml:1: this is not YAML: found undefined tag handle"),
+        ("x-a: 1\nx-b: \x07\n", "config.yaml:2: this is not YAML: the character 0x7 is not allowed"),
         ("x-a: !!int twelve\n", "config.yaml:1: x-a is marked as int, but its value is none"),
         ("x-a: .inf\n", "config.yaml:1: x-a is marked as float, but its value is none"),
         ("[a, b]: 1\n", "config.yaml:1: a key in the file should be text"),
@@ -94,6 +98,8 @@ def test_anchors_and_merges_work_and_what_is_written_wins(read: Any) -> None:
         "x-0: &x0 [1,1,1,1,1,1,1,1,1,1]\n"
         + "".join(f"x-{i}: &x{i} [{','.join([f'*x{i - 1}'] * 10)}]\n" for i in range(1, 12)),
         "x-a: " + "[" * 100 + "]" * 100,
+        "x-a: " + "[" * 100_000,
+        "x-a: " + "{a: " * 100_000,
     ],
 )
 def test_a_file_cannot_grow_without_bound(problems: Any, text: str) -> None:

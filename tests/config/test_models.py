@@ -180,8 +180,8 @@ MISTAKES = [
     ("temprature: 1", "litellm_params.temprature is not known; did you mean temperature? (under extra_body it is sent as it is)"),
     ("api_kye: do-not-show", "litellm_params.api_kye is not known; did you mean api_key? (under extra_body it is sent as it is)"),
     ("aws_secret_acces_key: do-not-show",
-     "litellm_params.aws_secret_acces_key is not known; did you mean aws_secret_access_key? (under extra_body it is sent as "
-     "it is)"),
+     ("litellm_params.aws_secret_acces_key is not known; did you mean aws_secret_access_key? (under extra_body it is sent as "
+     "it is)")),
     ("input_cost_per_tokn: 1", "litellm_params.input_cost_per_tokn is not known; did you mean input_cost_per_token?"),
     ("inputcost_per_token: 1", "litellm_params.inputcost_per_token is not known; did you mean input_cost_per_token?"),
     ("input_cost_per_token: cheap", "litellm_params.input_cost_per_token should be a number, 0 or more, got 'cheap'"),

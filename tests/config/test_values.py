@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tollway.calls import Secret
-from tollway.config.documents import Node
 from tollway.config.findings import Findings, Place
+from tollway.config.nodes import Node
 from tollway.config.reading import load
 from tollway.config.sections import SECTIONS
 from tollway.config.values import NOT_GIVEN, Given, decimal_text, plain, secret_or_plain, whole_number

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 
 from .faults import FaultyProvider
 from .gateway import Gateway, configuration
-from .installed import Installed, install
+from .installed import INSTALL_S_MAX, ROOT, Installed, install
 from .openclaw import OpenClaw
 from .processes import Child
 from .provider import Provider
@@ -94,3 +96,20 @@ def fresh_openclaw(installed: Installed, tmp_path: Path) -> Iterator[OpenClaw]:
     claw = OpenClaw(installed, tmp_path / "home")
     yield claw
     claw.stop()
+
+
+@pytest.fixture(scope="session")
+def wheel_bin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`pip install 'tollway[proxy]'` into a bare venv: a wheel of this checkout, its dependencies from the index."""
+    folder = tmp_path_factory.mktemp("wheel")
+    python = folder / "venv" / "bin" / "python"
+
+    def run(*command: str) -> None:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_S_MAX, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+
+    run(sys.executable, "-m", "venv", str(folder / "venv"))
+    run(str(python), "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT))
+    (wheel,) = folder.glob("tollway-*.whl")
+    run(str(python), "-m", "pip", "install", "--quiet", f"tollway[proxy] @ {wheel.as_uri()}")
+    return python.parent

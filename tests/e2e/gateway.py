@@ -75,14 +75,14 @@ def configuration(provider_url: str, faults_url: str) -> dict[str, Any]:
 class Gateway:
     """`url` has no `/v1`, as on the user's page."""
 
-    def __init__(self, config: dict[str, Any], folder: Path, *, command: Path = TOLLWAY) -> None:
+    def __init__(self, config: dict[str, Any], folder: Path, *, command: Path = TOLLWAY, **more: str) -> None:
         self.master_key = "sk-" + secrets.token_urlsafe(24)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "config.yaml"
         path.write_text(yaml.safe_dump(config, sort_keys=False))
-        environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "LITELLM_MASTER_KEY": self.master_key}
+        environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "LITELLM_MASTER_KEY": self.master_key, **more}
         self.child = Child(
             "tollway",
             [str(command), "--config", str(path), "--host", "127.0.0.1", "--port", str(self.port)],

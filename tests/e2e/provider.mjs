@@ -19,6 +19,7 @@ const WORD = /E2E-([A-Z]+[0-9]*)(?:-[A-Za-z0-9]+)*/g;
 const PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==";
 const TOKENS = { prompt_tokens: 1200, completion_tokens: 34, input_tokens: 1200, output_tokens: 34 };
 const seen = new Map(); // whole word -> how many chat requests carried it last
+const pictures = new Map(); // whole word -> pictures in the last request that carried it last; aimock shows scripts none of Anthropic's
 let summaries = 0;
 
 function textOf(content) {
@@ -40,8 +41,8 @@ function scriptOf(request) {
 
 const isSummary = (request) => (request.messages ?? []).some((m) => m.role === "system" && /summarization assistant/i.test(textOf(m.content)));
 const toolNames = (request) => (request.tools ?? []).map((tool) => tool.function?.name ?? tool.name);
-const pictures = (request) =>
-  (request.messages ?? []).flatMap((m) => (Array.isArray(m.content) ? m.content : [])).filter((p) => ["image_url", "image"].includes(p.type)).length;
+const picturesIn = (body) =>
+  body.messages.flatMap((m) => (Array.isArray(m.content) ? m.content : [])).filter((p) => ["image_url", "image"].includes(p.type)).length;
 const resultsOf = (after) => after.filter((m) => m.role === "tool").map((m) => textOf(m.content).trim());
 const times = (whole) => seen.get(whole) ?? 0;
 const text = (content, more = {}) => ({ content, usage: TOKENS, ...more });
@@ -64,7 +65,7 @@ const SCRIPTS = {
     resultsOf(after).length
       ? text(`E2E-PARALLEL-OK ${resultsOf(after).join(" and ")}`)
       : { toolCalls: [call(request, 1, "echo left-$((40+1))"), call(request, 2, "echo right-$((40+2))")], usage: TOKENS },
-  PICTURE: (request) => text(`E2E-PICTURE-OK saw ${pictures(request)}`),
+  PICTURE: (request, { whole }) => text(`E2E-PICTURE-OK saw ${pictures.get(whole)}`),
   THINK: () => text("E2E-THINK-OK the answer is 42.", { reasoning: "E2E-REASONING six times seven is forty two." }),
   FLAKY: (request, { whole }) => (times(whole) <= 1 ? error(500, "the server had an error", "server_error") : text("E2E-FLAKY-OK")),
   FAIL500: () => error(500, "the server had an error", "server_error"),
@@ -123,6 +124,7 @@ function remember(body) {
   if (/summarization assistant/i.test(textOf(body.system) + body.messages.map((m) => (m.role === "system" ? textOf(m.content) : "")).join(""))) summaries++;
   const { whole } = scriptOf(body);
   seen.set(whole, times(whole) + 1);
+  pictures.set(whole, picturesIn(body));
 }
 
 function note(line) {

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -12,8 +16,9 @@ from openai.types.chat import ChatCompletionChunk
 
 from .faults import FaultyProvider
 from .gateway import CLAUDE_USD, GPT_4O_USD, Gateway
+from .inputs import red_png, word
+from .installed import INSTALL_S_MAX, cache_dir
 from .provider import Provider
-from .test_openclaw import red_png, word
 
 MODELS = pytest.mark.parametrize("model", ["gpt-4o", "claude-opus-4-6"])
 USD = {"gpt-4o": GPT_4O_USD, "claude-opus-4-6": CLAUDE_USD}
@@ -139,8 +144,6 @@ def test_two_tools_are_called_at_once_and_their_results_go_back(
 
 @MODELS
 def test_a_picture_is_seen(client: openai.OpenAI, model: str) -> None:
-    import base64
-
     url = f"data:image/png;base64,{base64.b64encode(red_png()).decode()}"
     parts: Any = [{"type": "text", "text": word("PICTURE")}, {"type": "image_url", "image_url": {"url": url}}]
     answer = client.chat.completions.create(model=model, messages=[{"role": "user", "content": parts}])
@@ -306,7 +309,7 @@ def smollm2(wheel_bin: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     python, home = wheel_bin / "python", tmp_path_factory.mktemp("smollm2")
     (wheel,) = wheel_bin.parents[1].glob("tollway-*.whl")
     # The pulled file stays in the cache folder of these tests.
-    environment = os.environ | {"XDG_DATA_HOME": str(cache_dir() / "data"), "XDG_CACHE_HOME": str(cache_dir() / "data")}
+    environment = os.environ | {"XDG_DATA_HOME": str(cache_dir() / "data")}
     for command in (
         [str(python), "-m", "pip", "install", "--quiet", f"tollway[local] @ {wheel.as_uri()}"],
         [str(wheel_bin / "tollway"), "models", "pull", "smollm2"],
@@ -316,7 +319,7 @@ def smollm2(wheel_bin: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     config = {"model_list": [{"model_name": "small", "litellm_params": {"model": "local/smollm2"}}]}
-    gateway = Gateway(config, home, command=wheel_bin / "tollway", **{"XDG_DATA_HOME": environment["XDG_DATA_HOME"]})
+    gateway = Gateway(config, home, command=wheel_bin / "tollway", XDG_DATA_HOME=environment["XDG_DATA_HOME"])
     yield gateway
     gateway.stop()
 

@@ -6,9 +6,6 @@ Each turn is judged by what OpenClaw said, by what reached the provider, and by 
 from __future__ import annotations
 
 import base64
-import secrets
-import struct
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,25 +13,12 @@ from typing import Any
 import pytest
 
 from .gateway import CLAUDE_USD, GPT_4O_USD, Gateway
+from .inputs import red_png, word
 from .openclaw import REMOTE_NAME, OpenClaw
 from .provider import Provider, Received
 
 CLAUDE, GPT = "litellm/claude-opus-4-6", "litellm/gpt-4o"
 PRICE = {CLAUDE: CLAUDE_USD, GPT: GPT_4O_USD}
-
-
-def word(script: str) -> str:
-    """A word for the scripted provider that no other test uses."""
-    return f"E2E-{script}-{secrets.token_hex(4)}"
-
-
-def red_png(side_px: int = 32) -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    lines = (b"\x00" + b"\xff\x00\x00" * side_px) * side_px
-    head = struct.pack(">IIBBBBB", side_px, side_px, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
 
 
 def blocks_of(request: Received, kind: str) -> list[dict[str, Any]]:
@@ -152,7 +136,7 @@ def test_a_picture_reaches_the_model(openclaw: OpenClaw, provider: Provider, mod
     """GPT-4o is known to OpenClaw by discovery alone: its row must say that it takes pictures."""
     says = word("PICTURE")
     picture = base64.b64encode(red_png()).decode()
-    parts = [
+    parts: list[dict[str, Any]] = [
         {"type": "text", "text": f"{says} what do you see?"},
         {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{picture}"}},
     ]
@@ -337,8 +321,9 @@ def test_a_conversation_too_long_is_compacted_although_fallbacks_are_configured(
 ) -> None:
     claw = fresh_openclaw
     claw.onboard(tollway.url, virtual_key)
-    # OpenClaw leaves its last 20 000 tokens alone; with fewer, a short conversation has something to compact.
-    claw.configure({"agents": {"defaults": {"compaction": {"keepRecentTokens": 2000}}}})
+    # OpenClaw leaves its last 20 000 tokens alone, and audits what a model wrote as a summary: ours is scripted and short.
+    compaction = {"keepRecentTokens": 2000, "qualityGuard": {"enabled": False}}
+    claw.configure({"agents": {"defaults": {"compaction": compaction}}})
     claw.serve()
     session, model = word("TEXT"), "litellm/claude-with-fallbacks"
     for part in range(6):

@@ -91,7 +91,6 @@ def _watch_the_parent(server: GatewayServer) -> None:
         while os.read(STDIN, 4096):
             pass
         server.should_exit = True
-        server.force_exit = True
         threading.Event().wait(ORPHAN_S_MAX)
         os._exit(1)
 

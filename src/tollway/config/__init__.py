@@ -1,7 +1,7 @@
 """config.yaml and environment in, one frozen Config out: LiteLLM's words end here, and every mistake is told at once.
 
-Within the room imports go down this list: `reading` > `environment` > `models` > `sections` > `values` > `documents` >
-`findings`, `known`, `durations`, `settings`; `showing` and `master_keys` stand beside it.
+Within the room imports go down this list: `reading` > `environment` > `models` > `sections` > `values`, `documents` >
+`yaml_text` > `nodes` > `findings` > `known`, `durations`, `settings`; `showing` and `master_keys` stand beside it.
 """
 
 from tollway.config.durations import Duration, expiry, next_reset, parse_duration

@@ -7,41 +7,19 @@ problem. Problems are handed to `Findings` and reading goes on, so that a person
 
 from __future__ import annotations
 
-import math
 import os
-import re
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from tollway.config.findings import Findings, Place
+from tollway.config.nodes import Node
 
 if TYPE_CHECKING:
-    import yaml
+    from tollway.config.yaml_text import Room
 
 FILE_BYTES_MAX = 16 << 20
 FILES_MAX = 100
-DEPTH_MAX = 64
-#: What all files may hold together, aliases expanded: a few lines of YAML can otherwise mean gigabytes.
-NODES_MAX = 500_000
-
-VARIABLE_PREFIX = "os.environ/"
-_SCALARS = {"bool", "int", "float", "null", "str", "timestamp"}
-_FLOAT = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?[eE][+-]?[0-9]{1,3}")
-
-
-class Node(Struct):
-    """One value. `content` is a scalar (timestamps stay text), `list[Node]` or `dict[str, Node]`.
-
-    `text` is a scalar's source, `place` is where its key stands, for a list item where it begins. `variable` names the
-    environment variable that the value came from.
-    """
-
-    content: Any
-    text: str
-    place: Place
-    variable: str | None = None
 
 
 class Document(Struct):
@@ -59,39 +37,14 @@ def read_document(path: str, findings: Findings) -> Document:
     return Document(root, tuple(reader.files))
 
 
-def fill_in_variables(node: Node, path: str, get: Callable[[str], str | None], findings: Findings) -> Node | None:
-    """The tree with each "os.environ/NAME" replaced by that variable; if it is not set, as if nothing stood there."""
-    content = node.content
-    if isinstance(content, dict):
-        filled = ((key, fill_in_variables(child, f"{path}.{key}", get, findings)) for key, child in content.items())
-        return Node({key: child for key, child in filled if child is not None}, "", node.place)
-    if isinstance(content, list):
-        items = (fill_in_variables(child, f"{path}[{i}]", get, findings) for i, child in enumerate(content))
-        return Node([child for child in items if child is not None], "", node.place)
-    if not (isinstance(content, str) and content.startswith(VARIABLE_PREFIX)):
-        return node
-    name = content.removeprefix(VARIABLE_PREFIX).strip()
-    value = get(name)
-    if value is None:
-        findings.unset[path.removeprefix(".")] = (node.place, name)
-        return None
-    return from_variable(name, value, node.place)
-
-
-def from_variable(name: str, value: str, place: Place) -> Node:
-    """The node for an environment variable's value: "true" and "false" in any case are booleans, all else is text."""
-    content = {"true": True, "false": False}.get(value.strip().lower(), value)
-    return Node(content, value, place, name)
-
-
 class _Reader:
     """Reads files one after the other into one root; knows which were read."""
 
     def __init__(self, findings: Findings) -> None:
         self.findings = findings
         self.files: list[str] = []
-        self.nodes = 0
         self._read: set[str] = set()
+        self._room: Room | None = None
 
     def read_into(self, root: Node, path: str, declared: Place | None) -> None:
         try:
@@ -135,30 +88,13 @@ class _Reader:
             root.content[key] = node
 
     def _parse(self, path: str, declared: Place | None) -> Node | None:
-        import yaml  # 25 ms; a gateway started with --model needs none of it
+        from tollway.config.yaml_text import Room, parse  # 25 ms; a gateway started with --model needs none of it
 
         text = self._read_text(path, declared)
         if text is None:
             return None
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)  # composes nodes, constructs nothing
-        try:
-            composed = loader.get_single_node()
-        except yaml.YAMLError as error:
-            self.findings.problem(*_syntax_problem(error, path))
-            return None
-        finally:
-            loader.dispose()
-        if composed is None:
-            return Node({}, "", Place(path))
-        try:
-            tree = _Converter(self, path, yaml).convert(composed, Place(path, 1), "", 0)
-        except _TooMuchError as error:
-            self.findings.problem(Place(path), str(error))
-            return None
-        if not isinstance(tree.content, dict):
-            self.findings.problem(tree.place, "a configuration is a mapping: `model_list:` and other sections")
-            return None
-        return tree
+        self._room = self._room or Room()
+        return parse(text, path, self.findings, self._room)
 
     def _read_text(self, path: str, declared: Place | None) -> str | None:
         place = declared or Place(path)
@@ -178,91 +114,3 @@ class _Reader:
             line = raw.count(b"\n", 0, error.start) + 1
             self.findings.problem(Place(path, line), "this is not UTF-8 text")
             return None
-
-
-def _syntax_problem(error: Any, path: str) -> tuple[Place, str]:
-    """The parser's own words without its excerpt of the file, which may hold a key."""
-    reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be read"
-    mark = getattr(error, "problem_mark", None)
-    if "expected ':'" in reason:  # noticed a line later only
-        mark = getattr(error, "context_mark", None) or mark
-    return Place(path, mark.line + 1 if mark else 0), f"this is not YAML: {reason}"
-
-
-class _TooMuchError(Exception):
-    """A file that would not fit into memory, or into a person's head."""
-
-
-class _Converter:
-    """PyYAML's nodes of one file into ours."""
-
-    def __init__(self, reader: _Reader, path: str, module: Any) -> None:
-        self.reader = reader
-        self.findings = reader.findings
-        self.path = path
-        self.yaml = module
-        self.constructor = module.constructor.SafeConstructor()
-
-    def convert(self, node: yaml.Node, place: Place, path: str, depth: int) -> Node:
-        self.reader.nodes += 1
-        if depth > DEPTH_MAX or self.reader.nodes > NODES_MAX:
-            raise _TooMuchError(f"more than {DEPTH_MAX} levels or {NODES_MAX} values, aliases counted each time")
-        if isinstance(node, self.yaml.MappingNode):
-            return Node(self._fields(node, path, depth), "", place)
-        if isinstance(node, self.yaml.SequenceNode):
-            items = (
-                self.convert(item, self._place(item), f"{path}[{i}]", depth + 1) for i, item in enumerate(node.value)
-            )
-            return Node(list(items), "", place)
-        return self._scalar(node, place, path)
-
-    def _fields(self, node: yaml.MappingNode, path: str, depth: int) -> dict[str, Node]:
-        fields: dict[str, Node] = {}
-        merged: list[yaml.Node] = []
-        for key, value in node.value:
-            if not isinstance(key, self.yaml.ScalarNode):
-                self.findings.problem(self._place(key), f"a key in {path or 'the file'} should be text")
-                continue
-            if key.tag == "tag:yaml.org,2002:merge":
-                merged.extend(value.value if isinstance(value, self.yaml.SequenceNode) else [value])
-                continue
-            name = key.value
-            inside = f"{path}.{name}" if path else name
-            child = self.convert(value, self._place(key), inside, depth + 1)
-            if name in fields:
-                self.findings.problem(child.place, f"{inside} stands twice; the first is at {fields[name].place}")
-            else:
-                fields[name] = child
-        for other in self._mappings(merged, path):
-            for name, child in self.convert(other, self._place(other), path, depth + 1).content.items():
-                fields.setdefault(name, child)
-        return fields
-
-    def _mappings(self, merged: list[yaml.Node], path: str) -> Iterator[yaml.MappingNode]:
-        for other in merged:
-            if isinstance(other, self.yaml.MappingNode):
-                yield other
-            else:
-                self.findings.problem(self._place(other), f"{path}.<< should name a mapping")
-
-    def _scalar(self, node: Any, place: Place, path: str) -> Node:
-        kind = node.tag.removeprefix("tag:yaml.org,2002:")
-        if kind not in _SCALARS:
-            self.findings.problem(place, f"{path} has the tag {node.tag}, which has no meaning here")
-            return Node(None, "", place)
-        text = node.value
-        if kind == "str" and not node.style and _FLOAT.fullmatch(text):
-            kind = "float"  # YAML 1.1 takes 1e-6 for text, and nobody means that
-        if kind in ("str", "timestamp"):  # an api_version is a date to YAML
-            return Node(text, text, place)
-        try:
-            content = float(text) if _FLOAT.fullmatch(text) else self.constructor.construct_object(node)
-            if not isinstance(content, float) or math.isfinite(content):
-                return Node(content, text, place)
-        except (ValueError, OverflowError, KeyError):
-            pass
-        self.findings.problem(place, f"{path} is marked as {kind}, but its value is none")
-        return Node(None, "", place)
-
-    def _place(self, node: yaml.Node) -> Place:
-        return Place(self.path, node.start_mark.line + 1)

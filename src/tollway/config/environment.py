@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tollway.calls import Secret
-from tollway.config.documents import fill_in_variables, from_variable
 from tollway.config.findings import ENVIRONMENT, Findings, Place
+from tollway.config.nodes import fill_in_variables, from_variable
 from tollway.config.sections import (
     database_url,
     directory,

@@ -9,10 +9,11 @@ from typing import Any
 
 import msgspec
 
-from tollway.config.documents import Node, fill_in_variables, read_document
+from tollway.config.documents import read_document
 from tollway.config.environment import Environment
 from tollway.config.findings import COMMAND_LINE, Findings, nearest
 from tollway.config.models import PARAMS, read_models
+from tollway.config.nodes import Node, fill_in_variables
 from tollway.config.sections import gateway_budget, read_sections
 from tollway.config.settings import Config, ModelEntry
 from tollway.config.values import NOT_GIVEN, Given, Kind, number, whole_number

@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 
 from tollway.calls import Secret
-from tollway.config.documents import Node
 from tollway.config.durations import parse_duration, parse_reset_time, parse_timezone
 from tollway.config.findings import Findings, Place, looks_secret, nearest
+from tollway.config.nodes import Node
 
 _DECIMAL = re.compile(r"[+-]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")

@@ -227,9 +227,8 @@ class TranslatingRelay:
         return b"" if self.complete else self._relay(self._decoder.end())
 
     def finish(self, usage: Usage | None, cost: Cost | None) -> bytes:
-        out = self.end()
         self.complete = True
-        return out + self._encoder.finish(usage, cost)
+        return self._encoder.finish(usage, cost)
 
     def fail(self, error: PublicError) -> bytes:
         self.complete = True

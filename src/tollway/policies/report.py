@@ -11,8 +11,9 @@ from tollway.calls import NO_COST, Call, Cost, Reply, Usage
 from tollway.downstream.line import ClientGone
 from tollway.errors import PublicError, TollwayError
 from tollway.ledger.ledger import Ledger
-from tollway.ledger.record import ERROR_MESSAGE_CHARACTERS_MAX, AttemptRecord, CallRecord
+from tollway.ledger.record import ERROR_MESSAGE_CHARACTERS_MAX, AttemptRecord, BodyRef, CallRecord
 from tollway.policies import Step
+from tollway.storage.bodies import Bodies
 
 #: nginx's word for a client that left before its answer; no client sees it.
 CLIENT_GONE_STATUS = 499
@@ -30,7 +31,7 @@ class Report:
         self.refused_unknown = 0
 
 
-def report(next: Step, ledger: Ledger, told: Report, now_us: Callable[[], int]) -> Step:
+def report(next: Step, ledger: Ledger, told: Report, bodies: Bodies | None, now_us: Callable[[], int]) -> Step:
     """The outermost step: also sees the calls that the others turn away. About 5 us with the journal's write."""
 
     async def step(call: Call) -> Reply:
@@ -148,7 +149,7 @@ def report(next: Step, ledger: Ledger, told: Report, now_us: Callable[[], int]) 
             metadata=encode(call.metadata) if call.metadata is not None else b"",
             client_ip=call.scope["client"][0] if call.scope.get("client") else "",
             user_agent=call.user_agent,
-            body_ref=call.keep_bodies() if call.keep_bodies is not None else None,
+            body_ref=_keep(call, bodies) if bodies is not None else None,
             charges=tuple(call.charges),
         )
         ledger.write(record)
@@ -156,3 +157,8 @@ def report(next: Step, ledger: Ledger, told: Report, now_us: Callable[[], int]) 
             listener(record)
 
     return step
+
+
+def _keep(call: Call, bodies: Bodies) -> BodyRef | None:
+    place = bodies.put(call.seq, call.body, b"".join(call.reply_pieces))
+    return BodyRef(*place) if place is not None else None

@@ -8,7 +8,8 @@ from msgspec import Struct
 
 
 class Tls(Struct, frozen=True):
-    """How to trust a server. `verify` False trusts anyone; `ca_file` names a bundle; `cert_file`/`key_file` are a client certificate."""
+    """How to trust a server. `verify` False trusts anyone; `ca_file` names a bundle; `cert_file` and `key_file` are a client
+    certificate."""
 
     verify: bool = True
     ca_file: str | None = None
@@ -59,6 +60,15 @@ class WireReply(Protocol):
     status: int
     headers: list[tuple[bytes, bytes]]
     body: bytes | None
+
+    @property
+    def ended(self) -> bool:
+        """Nothing more will come, or is left to read."""
+        ...
+
+    def take(self) -> bytes:
+        """All bytes that have come since the last read, maybe none; never waits."""
+        ...
 
     async def read(self) -> bytes:
         """All bytes that have come since the last read; waits for some; b"" at the end. Decoded if the server compressed them."""

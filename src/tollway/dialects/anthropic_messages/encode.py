@@ -100,6 +100,8 @@ class _Writer:
         for message in self._conversation.messages:
             if message.role == "system":
                 continue
+            if message.name:
+                self._note("messages[].name")
             role = "assistant" if message.role == "assistant" else "user"
             blocks = self._message_blocks(message)
             if not blocks:
@@ -130,6 +132,8 @@ class _Writer:
         block: dict[str, Any] | None = None
         if isinstance(part, (Text, Refusal)):
             block = {"type": "text", "text": part.text} if part.text.strip() else None
+            if block is not None and isinstance(part, Text) and part.citations is not None:
+                block["citations"] = part.citations
         elif isinstance(part, ToolCall):
             block = _tool_use(part)
         elif isinstance(part, ToolResult):

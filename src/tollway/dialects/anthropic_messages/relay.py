@@ -77,13 +77,12 @@ class PassRelay:
         return self.feed(rest.rstrip(b"\n") + b"\n\n") if rest.strip() else b""
 
     def finish(self, usage: Usage | None, cost: Cost | None) -> bytes:
-        out = self.end()
         if self._finishing_at >= 0:
             self._held[self._finishing_at] = self._with_cost(self._held[self._finishing_at], usage, cost)
         held, self._held = self._held, []
         self.complete = True
         stop = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
-        return out + b"".join([event + b"\n\n" for event in held]) + stop
+        return b"".join([event + b"\n\n" for event in held]) + stop
 
     def fail(self, error: PublicError) -> bytes:
         self._held = []

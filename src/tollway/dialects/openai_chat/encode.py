@@ -50,6 +50,8 @@ def encode_request(conversation: Conversation, traits: Traits) -> EncodedRequest
     fields: dict[str, Any] = {"model": traits.model}
     writer = _MessageWriter(conversation, traits)
     fields["messages"] = writer.messages()
+    if not traits.cache_marks and _holds_cache_marks(conversation):
+        conversation.dropped.append("cache_control")  # a hint, so never a reason to refuse
     for name, (ours, _) in PLAIN_FIELDS.items():
         value = getattr(conversation, ours)
         if value is not None and value != "" and (value is not False or name in _SAID_WHEN_FALSE):
@@ -223,6 +225,12 @@ class _MessageWriter:
         if part.title:
             file["filename"] = part.title
         return {"type": "file", "file": file}
+
+
+def _holds_cache_marks(conversation: Conversation) -> bool:
+    parts = [part for message in conversation.messages for part in message.parts] + conversation.system
+    inner = [part for result in parts if isinstance(result, ToolResult) for part in result.parts]
+    return any(getattr(marked, "cache", None) is not None for marked in (*parts, *inner, *conversation.tools))
 
 
 def _url(source: Source) -> str:

@@ -171,7 +171,6 @@ class PassRelay:
         return self.feed(rest.rstrip(b"\n") + b"\n\n") if rest.strip() else b""
 
     def finish(self, usage: Usage | None, cost: Cost | None) -> bytes:
-        out = self.end()
         held = self._held
         raw = self._usage_with_cost(usage, cost)
         if raw is not None and self._finishing_at >= 0:
@@ -184,7 +183,7 @@ class PassRelay:
             held.append(self._usage_chunk(raw))
         self._held = []
         self.complete = True
-        return out + b"".join([event + b"\n\n" for event in held]) + b"data: [DONE]\n\n"
+        return b"".join([event + b"\n\n" for event in held]) + b"data: [DONE]\n\n"
 
     def fail(self, error: PublicError) -> bytes:
         self._held = []
