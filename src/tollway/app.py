@@ -136,6 +136,7 @@ class App:
         self.console = Console(as_json=config.logs.json)
         self.told = Report((self.console.tell,))
         self.bodies: Bodies | None = None
+        self.bodies_folder = bodies_path(config)
         self._health: dict[str, Health] = {}
         self._paces: dict[bytes, Pace] = {}
         self._cold: Any = None
@@ -194,9 +195,9 @@ class App:
         )
         await self.ledger.open()
         self.console.open()
-        if (bodies_folder := bodies_path(config)) is not None:
+        if self.bodies_folder is not None:
             logs = config.logs
-            self.bodies = Bodies(bodies_folder, epoch, mb_max=logs.bodies_mb_max, days_max=logs.bodies_days_max)
+            self.bodies = Bodies(self.bodies_folder, epoch, mb_max=logs.bodies_mb_max, days_max=logs.bodies_days_max)
             self.bodies.open()
         network = config.network
         self.upstream = HttpClient(proxies=ProxySettings(network.https_proxy, network.http_proxy, network.no_proxy))

@@ -124,6 +124,7 @@ class Call:
         "fallbacks_used",
         "fields",
         "first_byte_us",
+        "form",
         "headers",
         "hold",
         "line",
@@ -180,6 +181,7 @@ class Call:
         self.caller: Any = None
         self.body = b""
         self.fields: dict[str, Any] = {}
+        self.form: Any = None  # a multipart body taken apart; `fields` are empty then
         self.model: Any = None
         self.model_asked = ""
         self.body_model = ""

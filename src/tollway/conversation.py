@@ -141,7 +141,8 @@ class ToolChoice(Struct, frozen=True):
 
 
 class ReasoningOptions(Struct, frozen=True):
-    """How much to think: an effort word (none, minimal, low, medium, high, xhigh, max), a budget in tokens, or as the model likes."""
+    """How much to think: an effort word (none, minimal, low, medium, high, xhigh, max), a budget in tokens, or as the model
+    likes."""
 
     effort: str = ""
     budget_tokens: int | None = None

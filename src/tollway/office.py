@@ -6,6 +6,7 @@ import hmac
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec.json import decode, encode
@@ -77,6 +78,10 @@ class AppOffice:
             if access is None or access.allows(name, snapshot.groups_of(name))
             for deployment in model.deployments
         ]
+
+    @property
+    def bodies_folder(self) -> Path | None:
+        return self._app.bodies_folder
 
     async def check_deployments(self, *, model: str | None, deployment_id: str | None) -> Sequence[DeploymentHealth]:
         snapshot = self._app.snapshots.current
@@ -161,7 +166,7 @@ class _Never:
 def _model_row(name: str, deployment: Deployment) -> ModelRow:
     entry = deployment.entry
     params: dict[str, Any] = {"model": entry.provider_model, **entry.defaults}
-    for field, value in (
+    settings = (
         ("api_base", entry.api_base),
         ("api_version", entry.api_version),
         ("custom_llm_provider", entry.provider),
@@ -173,11 +178,9 @@ def _model_row(name: str, deployment: Deployment) -> ModelRow:
         ("stream_timeout", entry.stream_timeout_s),
         ("max_retries", entry.retries),
         ("tags", list(entry.tags) or None),
-    ):
-        if value is not None:
-            params[field] = value
-    for field, price in entry.prices.items():
-        params[field] = _number(price)
+    )
+    params.update({field: value for field, value in settings if value is not None})
+    params.update({field: _number(price) for field, price in entry.prices.items()})
     facts = {field: _number(value) for field, value in deployment.facts.row.items()} if deployment.facts else {}
     return ModelRow(
         model_name=name,

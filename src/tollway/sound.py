@@ -12,6 +12,8 @@ LOOKED_AT_BYTES = 64 << 10
 _MP3_KBITS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0)
 _MP3_KBITS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0)
 _MP3_HERTZ = (44_100, 48_000, 32_000, 0)
+#: How often a version (its two bits: 3 is MPEG 1, 2 is MPEG 2, 0 is MPEG 2.5) halves them.
+_MP3_HALVED = {3: 0, 2: 1, 0: 2}
 _OPUS_HERTZ = 48_000  # of its granule positions, whatever it was made of (RFC 7845, section 4)
 
 
@@ -79,14 +81,14 @@ def _mp3(opening: bytes, size: int) -> float | None:
     head = int.from_bytes(opening[at : at + 4])
     if head >> 21 != 0x7FF or head >> 17 & 3 != 1:
         return None
-    first_version = head >> 19 & 3 == 3
-    kbits = (_MP3_KBITS_1 if first_version else _MP3_KBITS_2)[head >> 12 & 15]
-    hertz = _MP3_HERTZ[head >> 10 & 3] >> (0, 0, 1, 2)[3 - (head >> 19 & 3) if head >> 19 & 3 else 3]
+    version = head >> 19 & 3
+    kbits = (_MP3_KBITS_1 if version == 3 else _MP3_KBITS_2)[head >> 12 & 15]
+    hertz = _MP3_HERTZ[head >> 10 & 3] >> _MP3_HALVED.get(version, 16)
     if not kbits or not hertz:
         return None
     frames = _mp3_frames(opening[at : at + 200])
     if frames:
-        return frames * (1152 if first_version else 576) / hertz
+        return frames * (1152 if version == 3 else 576) / hertz
     return (size - at) / (kbits * 125)
 
 

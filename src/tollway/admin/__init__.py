@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from msgspec import Struct, field
@@ -71,6 +72,10 @@ class Office(Protocol):
 
     @property
     def storage(self) -> Storage: ...
+
+    @property
+    def bodies_folder(self) -> Path | None:
+        """Where request and reply bodies are kept; None where they are not."""
 
     def now(self) -> datetime:
         """Now, with UTC as its zone."""

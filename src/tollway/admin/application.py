@@ -207,7 +207,7 @@ def error_answer(error: PublicError) -> Response:
 
 
 async def _answer_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, PublicError)  # noqa: S101  registered for it
+    assert isinstance(error, PublicError)
     return error_answer(error)
 
 
@@ -217,7 +217,7 @@ async def _answer_storage_error(request: Request, error: Exception) -> Response:
 
 
 async def _answer_invalid(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101  registered for it
+    assert isinstance(error, RequestValidationError)
     # Without `input`, which may be a key.
     return JSONResponse(
         {"detail": [{part: found[part] for part in ("type", "loc", "msg")} for found in error.errors()]}, 422

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Literal
 
 from fastapi import Response
@@ -15,6 +16,7 @@ from starlette.requests import Request
 
 from tollway.admin.border import DAY_US, MASTER_KEY_NAME, bad_request, office_of, spent_dollars, token_of, us_of
 from tollway.admin.spend_rows import encode_rows
+from tollway.calls import ledger_key_of
 from tollway.storage import GLOBAL_SCOPE, SpendColumn, SpendFilter, SpendGroup, SpendRow, SpendStore
 
 ROWS_MAX = 10_000
@@ -38,15 +40,18 @@ async def logs(
     When there are more, `x-tollway-truncated` says so and `x-tollway-total` how many.
     """
     store = await _store(request)
+    folder = office_of(request).bodies_folder
     if request_id is not None:
-        return await _answer_rows(await store.by_request_id(request_id))
+        ours = ledger_key_of(request_id)
+        row = await store.row(*ours) if ours is not None else None
+        return await _answer_rows([row] if row is not None else await store.by_request_id(request_id), folder)
     which = _filter(api_key, user_id, start_date, end_date)
     dated = which.from_us is not None or which.until_us is not None
     if dated and summarize:
         groups = await store.groups(("day", "key", "user_id", "model"), which)
         return JSONResponse(_by_day(groups, which))
     rows, total = await store.page(which, limit=ROWS_MAX)
-    return await _answer_rows(rows, total)
+    return await _answer_rows(rows, folder, total)
 
 
 async def global_spend(request: Request) -> dict[str, Any]:
@@ -101,12 +106,12 @@ async def _store(request: Request) -> SpendStore:
     return office.storage.spend
 
 
-async def _answer_rows(rows: Sequence[SpendRow], total: int | None = None) -> Response:
+async def _answer_rows(rows: Sequence[SpendRow], folder: Path | None, total: int | None = None) -> Response:
     headers = {}
     if total is not None and total > len(rows):
         headers = {"x-tollway-truncated": "true", "x-tollway-total": str(total)}
     # In a thread: so many rows would keep the calls of others waiting.
-    body = await asyncio.to_thread(encode_rows, rows)
+    body = await asyncio.to_thread(encode_rows, rows, folder)
     return Response(body, media_type="application/json", headers=headers)
 
 

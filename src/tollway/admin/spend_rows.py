@@ -5,26 +5,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from msgspec import DecodeError, json
 
 from tollway.admin.border import MASTER_KEY_NAME, MASTER_USER, iso_z, spent_dollars
-from tollway.calls import Usage
+from tollway.calls import Usage, call_id
 from tollway.ledger.record import CallRecord, decode_record
 from tollway.storage import SpendRow
+from tollway.storage.bodies import read_bodies
 
 #: Under this name a row's metadata holds what only this gateway knows.
 OWN = "tollway"
 
 
-def encode_rows(rows: Iterable[SpendRow]) -> bytes:
+#: Bodies in one answer, newest rows first; those of further rows are left out and come when a row is asked for by its id.
+BODIES_BYTES_MAX = 16 << 20
+
+
+def encode_rows(rows: Iterable[SpendRow], bodies_folder: Path | None = None) -> bytes:
     """A JSON array. Ten thousand rows take a good part of a second: not for the event loop."""
-    return json.encode([spend_row(row) for row in rows])
+    left = BODIES_BYTES_MAX
+    shown = []
+    for row in rows:
+        record = decode_record(row.detail)
+        bodies = None
+        if bodies_folder is not None and record.body_ref is not None and record.body_ref.length <= left:
+            left -= record.body_ref.length
+            ref = record.body_ref
+            bodies = read_bodies(bodies_folder, record.epoch, ref.segment, ref.offset, record.seq)
+        shown.append(spend_row(row, record, bodies))
+    return json.encode(shown)
 
 
-def spend_row(row: SpendRow) -> dict[str, Any]:
-    record = decode_record(row.detail)
+def spend_row(row: SpendRow, record: CallRecord, bodies: tuple[bytes, bytes] | None = None) -> dict[str, Any]:
+    request, reply = (_shown_body(bodies[0]), _shown_body(bodies[1])) if bodies is not None else ({}, {})
     usage = record.usage or Usage()
     key = MASTER_KEY_NAME if record.key is None else record.key.hex()
     return {
@@ -53,15 +69,15 @@ def spend_row(row: SpendRow) -> dict[str, Any]:
         "organization_id": record.organization_id or "",
         "end_user": record.end_user or "",
         "requester_ip_address": record.client_ip,
-        "messages": {},
-        "response": {},
+        "messages": request.get("messages") or request.get("input") or {} if isinstance(request, dict) else {},
+        "response": reply,
         "session_id": record.session_id,
         "status": "failure" if record.failed else "success",
         "mcp_namespaced_tool_name": None,
         "billing_agent_id": None,
         "agent_id": None,
-        "proxy_server_request": {},
-        "litellm_call_id": f"{record.epoch:x}-{record.seq}",
+        "proxy_server_request": request,
+        "litellm_call_id": call_id(record.epoch, record.seq),
         "created_at": iso_z(record.ended_us),
         "updated_at": iso_z(record.ended_us),
     }
@@ -85,7 +101,7 @@ def _metadata(record: CallRecord, usage: Usage, key: str) -> dict[str, Any]:
             "cache_read_input_tokens": usage.cache_read,
             "cache_creation_input_tokens": usage.cache_write_5m + usage.cache_write_1h,
         },
-        "litellm_call_id": f"{record.epoch:x}-{record.seq}",
+        "litellm_call_id": call_id(record.epoch, record.seq),
         "attempted_retries": record.retries,
         "attempted_fallbacks": record.fallbacks,
         "original_model_group": record.model,
@@ -176,3 +192,15 @@ def _agent_tags(user_agent: str) -> list[str]:
     if not user_agent:
         return []
     return list(dict.fromkeys((f"User-Agent: {user_agent.partition('/')[0]}", f"User-Agent: {user_agent}")))
+
+
+def _shown_body(body: bytes) -> Any:
+    """A stored body as JSON where it is JSON, else as text; bytes that are neither (sound, pictures) are counted."""
+    try:
+        return json.decode(body)
+    except DecodeError:
+        pass
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return f"<{len(body)} bytes>"

@@ -83,7 +83,7 @@ class Environment:
     def lay_over(self, given: Given) -> None:
         """Takes the variables of a file's `environment_variables` section, but none that could change the process."""
         filled = fill_in_variables(given.node, given.path, self._values.get, self._findings)
-        assert filled is not None  # noqa: S101  # only a scalar can go away
+        assert filled is not None  # only a scalar can go away
         for name, child in Given(filled, given.path, self._findings).fields().items():
             value = child.read(_variable_text)
             if value is NOT_GIVEN or value == "":

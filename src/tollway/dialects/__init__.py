@@ -151,9 +151,10 @@ class Relay(Protocol):
         """What was held back, with usage and cost in it, and the dialect's own end mark."""
         ...
 
-    def fail(self, error: PublicError) -> bytes:
+    def fail(self, error: PublicError) -> bytes | None:
         """What could still be relayed of the bytes in which an error came, the dialect's own error event, and no end
-        mark.
+        mark. None where the format has no words for an error: then the connection must be cut, so that nobody takes
+        half for whole.
         """
         ...
 

@@ -94,7 +94,8 @@ class Ledger:
             raise Unavailable("The spend journal is full: the database has been away for too long.")
 
     def write(self, record: CallRecord) -> None:
-        """Writes one settled call. About 4 us. A record that the disk refuses stays in memory and closes the ledger to new calls."""
+        """Writes one settled call. About 4 us. A record that the disk refuses stays in memory and closes the ledger to new
+        calls."""
         payload = encode_record(record)
         entry = spend_entry(record, payload)
         try:
@@ -215,6 +216,8 @@ def spend_entry(record: CallRecord, payload: bytes) -> SpendEntry:
         detail=payload,
         team_id=record.team_id,
         end_user=record.end_user,
+        input_tokens=record.usage.input_total if record.usage is not None else 0,
+        output_tokens=record.usage.output_total if record.usage is not None else 0,
     )
 
 
@@ -223,9 +226,6 @@ def _payloads(path: Path) -> list[bytes]:
 
 
 def _batches(payloads: list[bytes]) -> Iterable[list[SpendEntry]]:
-    entries = []
-    for payload in payloads:
-        if payload != PROBE:
-            entries.append(spend_entry(decode_record(payload), payload))
+    entries = [spend_entry(decode_record(payload), payload) for payload in payloads if payload != PROBE]
     for start in range(0, len(entries), BATCH_ROWS_MAX):
         yield entries[start : start + BATCH_ROWS_MAX]

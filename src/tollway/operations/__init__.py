@@ -85,8 +85,9 @@ def decode_fields(body: bytes) -> dict[str, Raw]:
 def _holds_each_once(fields: dict[str, Raw], body: bytes) -> bool:
     """Whether the body is just these members, one after the other. False may also mean: too unusual to say cheaply.
 
-    A body written without a space has no byte to spare for a further member. For others, it walks over the body by the lengths of keys and values. A member that stands twice would leave bytes that no member explains:
-    its first value is not the value that was kept, or its key is not the key that comes next.
+    A body written without a space has no byte to spare for a further member. Others are walked over by the lengths of keys
+    and values; there a member that stands twice leaves bytes that no member explains: its first value is not the value that
+    was kept, or its key is not the key that comes next.
     """
     if len(body) == 1 + sum([len(key) + len(bytes(value)) + 4 for key, value in fields.items()]):
         return True
@@ -179,6 +180,28 @@ def take_gateway_fields(call: Call, fields: dict[str, Raw]) -> None:
                 "Upstream addresses and keys come from the gateway's configuration.",
                 param=name,
             )
+    if value_of(fields, "guardrails", list[Any], "a list"):
+        raise BadRequest(
+            "This gateway has no guardrails; a call that asks for one is not served without it.", param="guardrails"
+        )
+    _take_routing(call, fields)
+    drops = value_of(fields, "additional_drop_params", list[str], "a list of field names")
+    for name in drops or ():
+        if name not in KEPT_FIELDS and fields.pop(name, None) is not None:
+            call.dropped.append(name)
+    call.drop_asked = value_of(fields, "drop_params", bool, "true or false")
+    call.dropped.extend(name for name in WITHOUT_EFFECT if name in fields)
+    call.tags.extend(value_of(fields, "tags", list[str], "a list of strings") or ())
+    call.session_id = text_field(fields, "litellm_session_id") or call.session_id
+    about = value_of(fields, "litellm_metadata", dict[str, Any], "an object")
+    if about is not None:
+        take_metadata(call, about)
+    for name in GATEWAY_FIELDS:
+        fields.pop(name, None)
+
+
+def _take_routing(call: Call, fields: dict[str, Raw]) -> None:
+    """How long to wait, how often to try, and where to go then."""
     timeout = value_of(fields, "timeout", float, "a number of seconds")
     if timeout is None:
         timeout = value_of(fields, "request_timeout", float, "a number of seconds")
@@ -186,35 +209,18 @@ def take_gateway_fields(call: Call, fields: dict[str, Raw]) -> None:
         if timeout <= 0:
             raise BadRequest("timeout must be more than 0 seconds.", param="timeout")
         call.timeout_s = timeout
-    fallbacks = value_of(fields, "fallbacks", list[str | dict[str, Any]], "a list of model names")
-    if fallbacks is not None:
-        names = [f if isinstance(f, str) else str(f.get("model", "")) for f in fallbacks]
-        call.fallbacks_asked = [name for name in names if name]
-    if value_of(fields, "disable_fallbacks", bool, "true or false"):
-        call.fallbacks_asked = []
     stall = value_of(fields, "stream_timeout", float, "a number of seconds")
     if stall is not None:
         call.stall_s = max(0.001, stall)
     retries = value_of(fields, "num_retries", int, "a whole number")
     if retries is not None:
         call.retries_asked = max(0, min(retries, RETRIES_MAX))
-    drops = value_of(fields, "additional_drop_params", list[str], "a list of field names")
-    for name in drops or ():
-        if name not in KEPT_FIELDS and fields.pop(name, None) is not None:
-            call.dropped.append(name)
-    call.drop_asked = value_of(fields, "drop_params", bool, "true or false")
-    if value_of(fields, "guardrails", list[Any], "a list"):
-        raise BadRequest("This gateway has no guardrails; a call that asks for one is not served without it.", param="guardrails")
-    call.dropped.extend(name for name in WITHOUT_EFFECT if name in fields)
-    tags = value_of(fields, "tags", list[str], "a list of strings")
-    if tags:
-        call.tags.extend(tags)
-    call.session_id = text_field(fields, "litellm_session_id") or call.session_id
-    about = value_of(fields, "litellm_metadata", dict[str, Any], "an object")
-    if about is not None:
-        take_metadata(call, about)
-    for name in GATEWAY_FIELDS:
-        fields.pop(name, None)
+    fallbacks = value_of(fields, "fallbacks", list[str | dict[str, Any]], "a list of model names")
+    if fallbacks is not None:
+        names = [f if isinstance(f, str) else str(f.get("model", "")) for f in fallbacks]
+        call.fallbacks_asked = [name for name in names if name]
+    if value_of(fields, "disable_fallbacks", bool, "true or false"):
+        call.fallbacks_asked = []
 
 
 def take_metadata(call: Call, metadata: dict[str, Any]) -> None:

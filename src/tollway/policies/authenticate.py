@@ -45,12 +45,8 @@ LOOKED_AT = frozenset(
         b"x-session-id",
     }
 )
+INFO_ROUTES = ("/key/info", "/models", "/v1/models", "/model/info", "/v1/model/info")
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-ROUTE_GROUPS = {
-    "llm_api_routes": lambda path: not _is_management(path),
-    "management_routes": lambda path: _is_management(path),
-    "info_routes": lambda path: path in ("/key/info", "/models", "/v1/models", "/model/info", "/v1/model/info"),
-}
 
 
 def authenticate(next: Step, clock: Callable[[], float]) -> Step:
@@ -156,9 +152,13 @@ def _bare(value: bytes) -> bytes:
 
 
 def _route_allowed(allowed: tuple[str, ...], path: str) -> bool:
+    groups = {
+        "llm_api_routes": not _is_management(path),
+        "management_routes": _is_management(path),
+        "info_routes": path in INFO_ROUTES,
+    }
     for route in allowed:
-        group = ROUTE_GROUPS.get(route)
-        if group(path) if group is not None else path == route or (route.endswith("*") and path.startswith(route[:-1])):
+        if groups.get(route, False) or path == route or (route.endswith("*") and path.startswith(route[:-1])):
             return True
     return False
 

@@ -202,7 +202,7 @@ class FakeWireReply:
         if not self._parts or not isinstance(self._parts[0], bytes):
             return b""
         piece = self._parts.popleft()
-        assert isinstance(piece, bytes)  # noqa: S101  # checked above; for the type checker
+        assert isinstance(piece, bytes)  # checked above; for the type checker
         self._heard_at = self._clock.monotonic()
         self._begun = True
         self._seen.finished = not self._parts
