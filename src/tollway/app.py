@@ -44,6 +44,7 @@ from tollway.routing.choice import Health
 from tollway.snapshot import Binder, Caller, Deployment, Key, Model, Snapshot, Snapshots, digest_of, wildcard_pattern
 from tollway.storage import GLOBAL_SCOPE, KEY_SCOPE, KeyRecord, Storage, open_storage
 from tollway.storage.bodies import Bodies
+from tollway.upkeep import Upkeep
 from tollway.upstream.client import HttpClient
 from tollway.upstream.proxying import ProxySettings
 from tollway.upstream.wire import Origin, Tls
@@ -88,7 +89,7 @@ def prepare(config: Config) -> Prepared:
         config = replace(config, access=replace(config.access, master_key=key, master_key_made=True))
     catalog = _catalog()
     problems, warnings = [], list(config.warnings)
-    binder = _binder(config, catalog, {}, lambda name: None)
+    binder = _binder(config, catalog, {}, {}, lambda name: None)
     for entry in config.models:
         if "*" in entry.provider_model:
             continue
@@ -139,6 +140,8 @@ class App:
         self.bodies_folder = bodies_path(config)
         self._health: dict[str, Health] = {}
         self._paces: dict[bytes, Pace] = {}
+        self._deployment_paces: dict[str, Pace] = {}
+        self._gateway_pace = Pace()
         self._cold: Any = None
         self.dispatch: Dispatch | None = None
         self.storage: Storage
@@ -222,6 +225,11 @@ class App:
             cold=self._management,
         )
 
+        self.upkeep = Upkeep(
+            accounts=self.ledger.accounts, snapshots=self.snapshots, storage=self.storage, wall=time.time
+        )
+        if self.worker.index == 0:
+            self.upkeep.open()
         # What was loaded until now stays to the end: the collector need not look at it again. Calls make few cycles, so that
         # rarer collections cost no memory to speak of; at the usual threshold they cost an eighth of the CPU.
         gc.collect()
@@ -231,6 +239,7 @@ class App:
     async def close(self) -> None:
         """Calls are over: drains the journal, closes connections and storage."""
         self.dispatch = None
+        await self.upkeep.close()
         await self.upstream.close()
         await self.ledger.close()
         await self.console.close()
@@ -265,7 +274,8 @@ class App:
         self.snapshots.swap(await self._build(self.config, number=self.snapshots.current.number + 1))
 
     async def _build(self, config: Config, *, number: int) -> Snapshot:
-        binder = _binder(config, self.catalog, self._health, self._local)
+        self._gateway_pace.change(rpm=None, tpm=None, parallel_max=config.bounds.parallel_max)
+        binder = _binder(config, self.catalog, self._health, self._deployment_paces, self._local)
         grouped: dict[str, list[Deployment]] = {}
         wildcards = []
         for entry in config.models:
@@ -298,6 +308,7 @@ class App:
             master_digest=digest_of(master.reveal()) if master else None,
             keyless=config.access.master_key_made,
             gateway_accounts=accounts,
+            gateway_pace=self._gateway_pace if config.bounds.parallel_max is not None else None,
             bind=binder.bind,
         )
 
@@ -420,7 +431,9 @@ def _catalog() -> Catalog:
     return load_catalog(resources.files("tollway.pricing").joinpath(CATALOG_FILE).read_bytes())
 
 
-def _binder(config: Config, catalog: Catalog, health: dict[str, Health], local: FindLocal) -> Binder:
+def _binder(
+    config: Config, catalog: Catalog, health: dict[str, Health], paces: dict[str, Pace], local: FindLocal
+) -> Binder:
     return Binder(
         config,
         catalog,
@@ -428,6 +441,7 @@ def _binder(config: Config, catalog: Catalog, health: dict[str, Health], local: 
         parse_url=parse_url,
         custom_price=custom_price,
         health=health,
+        paces=paces,
         local=local,
         user_agent=f"tollway/{__version__}",
         operations=OPERATIONS,

@@ -24,6 +24,7 @@ from tollway.errors import (
     ContentPolicyViolation,
     ContextWindowExceeded,
     PublicError,
+    RateLimited,
     UpstreamAccountError,
     UpstreamBroken,
     UpstreamError,
@@ -31,11 +32,12 @@ from tollway.errors import (
 )
 from tollway.ledger.budgets import Budgets
 from tollway.ledger.ledger import Ledger
+from tollway.ledger.pace import Pace
 from tollway.policies import Step
 from tollway.policies.allow_model import allow_model
 from tollway.policies.authenticate import authenticate
 from tollway.policies.hold_budget import hold_budget
-from tollway.policies.limit_rate import limit_rate
+from tollway.policies.limit_rate import BYTES_PER_TOKEN, correct, leave, limit_rate, take
 from tollway.policies.read import read
 from tollway.policies.report import CLIENT_GONE_STATUS, Report, report
 from tollway.pricing.cost import cost_of
@@ -219,6 +221,29 @@ class Gateway:
         if deployment.missing is not None or call.operation.name not in deployment.heads:
             raise _cannot_be_called(call, deployment)
         call.deployment = deployment
+        if deployment.pace is not None:
+            return await self._reply_within_pace(call, deployment, deployment.pace)
+        return await self._reply(call, deployment)
+
+    async def _reply_within_pace(self, call: Call, deployment: Deployment, pace: Pace) -> Reply:
+        """A deployment at the limits that its configuration sets is passed by like one that answers 429, but not benched."""
+        tokens = len(call.body) // BYTES_PER_TOKEN
+        try:
+            take(pace, tokens, self._now(), f"deployment: {deployment.model_name}", self._wall)
+        except RateLimited as full:
+            error = UpstreamRateLimited(full.message, deployment=deployment.id, headers=full.headers)
+            error.cools = False
+            raise error from full
+        try:
+            reply = await self._reply(call, deployment)
+        except BaseException:
+            pace.parallel -= 1
+            raise
+        reply.on_settle.append(lambda reply: correct(pace, reply, tokens, self._now()))
+        reply.on_end.append(lambda: leave([pace]))
+        return reply
+
+    async def _reply(self, call: Call, deployment: Deployment) -> Reply:
         attempt = Attempt(deployment.id, deployment.provider.name)
         call.attempts.append(attempt)
         started = self._now()
@@ -485,9 +510,7 @@ def _deadlines(call: Call, deployment: Deployment) -> Deadlines:
         return standing
     total_s = standing.total_s if call.timeout_s is None else min(standing.total_s, call.timeout_s)
     stall_s = min(standing.idle_s if call.stall_s is None else call.stall_s, total_s)
-    return Deadlines(
-        connect_s=min(standing.connect_s, total_s), first_byte_s=stall_s, idle_s=stall_s, total_s=total_s
-    )
+    return Deadlines(connect_s=min(standing.connect_s, total_s), first_byte_s=stall_s, idle_s=stall_s, total_s=total_s)
 
 
 def _plus(cost: Cost, nano: int) -> Cost:

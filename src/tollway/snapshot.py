@@ -52,6 +52,7 @@ class Deployment:
         "model_name",
         "order",
         "origin",
+        "pace",
         "price",
         "provider",
         "provider_model",
@@ -76,6 +77,7 @@ class Deployment:
     model_name: str  # public
     order: int
     origin: Origin
+    pace: Pace | None  # the limits that the configuration gives this deployment
     price: Price | None
     provider: Provider
     provider_model: str  # as it was written
@@ -118,6 +120,7 @@ class Key:
         "pace",
         "record",
         "spend_account",
+        "tags",
         "team_id",
         "user_id",
     )
@@ -135,6 +138,7 @@ class Key:
         self.team_id: str = record.team_id or ""
         fields = record.fields
         self.aliases: dict[str, str] = fields.get("aliases") or {}
+        self.tags: tuple[str, ...] = tuple((fields.get("metadata") or {}).get("tags") or ())
         self.access = ModelAccess(fields.get("models") or ())
         self.allowed_routes: tuple[str, ...] = tuple(fields.get("allowed_routes") or ())
 
@@ -187,6 +191,7 @@ class Snapshot:
         master_digest: bytes | None,
         keyless: bool,
         gateway_accounts: tuple[Account, ...],
+        gateway_pace: Pace | None,
         bind: Callable[[ModelEntry, str, str], Deployment],
     ) -> None:
         self.number = number
@@ -197,6 +202,7 @@ class Snapshot:
         self.master_digest = master_digest
         self.keyless = keyless
         self.gateway_accounts = gateway_accounts
+        self.gateway_pace = gateway_pace
         self._wildcards = wildcards
         self._bind = bind
         self._made: dict[str, Model] = {}
@@ -346,7 +352,7 @@ def deployment_id(entry: ModelEntry) -> str:
 
 
 class Binder:
-    """Turns `model_list` entries into deployments. Keeps their health over snapshots, by deployment id."""
+    """Turns `model_list` entries into deployments. Health and pace outlive a snapshot: they are handed in, by deployment id."""
 
     def __init__(
         self,
@@ -357,6 +363,7 @@ class Binder:
         parse_url: Callable[[str, Tls], tuple[Origin, str]],
         custom_price: Callable[[dict[str, Any], ModelFacts | None], Price | None],
         health: dict[str, Health],
+        paces: dict[str, Pace],
         local: Callable[[str], tuple[str, Secret] | None],
         user_agent: str,
         operations: tuple[str, ...],
@@ -367,6 +374,7 @@ class Binder:
         self._parse_url = parse_url
         self._custom_price = custom_price
         self._health = health
+        self._paces = paces
         self._local = local
         self._user_agent = user_agent
         self._operations = operations
@@ -385,6 +393,10 @@ class Binder:
         d.dialect = provider.dialect
         d.id = deployment_id(entry) if "*" not in entry.model_name else deployment_id(entry) + ":" + model_name
         d.health = self._health.setdefault(d.id, Health())
+        d.pace = None
+        if entry.rpm is not None or entry.tpm is not None or entry.parallel_max is not None:
+            d.pace = self._paces.setdefault(d.id, Pace())
+            d.pace.change(rpm=entry.rpm, tpm=entry.tpm, parallel_max=entry.parallel_max)
         d.weight = entry.weight if entry.weight is not None else float(entry.rpm or 1)
         d.order = entry.order if entry.order is not None else 1
         d.usage_refused = not provider.introduction.stream_usage

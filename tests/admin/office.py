@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from tollway.admin import DeploymentHealth, LiveSpend, ModelRow, Principal
@@ -25,6 +26,7 @@ class FakeOffice:
         self.live: dict[tuple[str, str], LiveSpend] = {}
         self.spends_set: list[bytes] = []
         self.flushes = 0
+        self.bodies_folder: Path | None = None
         self.rows = [
             ModelRow(
                 model_name="gpt-4o",

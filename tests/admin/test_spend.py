@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tollway.admin import LiveSpend, spend
-from tollway.calls import Cost, Usage
+from tollway.calls import Cost, Usage, call_id
 from tollway.config.settings import Config, MoneySettings
 from tollway.ledger.record import AttemptRecord, CallRecord, encode_record
 from tollway.storage import SpendEntry
@@ -136,14 +136,14 @@ async def test_rows_are_found_by_request_id_key_and_user(ask: Asking, office: Fa
     async def found(**query: str) -> list[str]:
         return [row["litellm_call_id"] for row in (await ask.get("/spend/logs", **query)).json()]
 
-    assert await found(request_id="chatcmpl-1") == ["7-2", "7-1"]
+    assert await found(request_id="chatcmpl-1") == [call_id(7, 2), call_id(7, 1)]
     assert await found(request_id="nobody") == []
-    assert await found(api_key=token.hex()) == ["7-1"]
+    assert await found(api_key=token.hex()) == [call_id(7, 1)]
     answer = await ask.get("/spend/logs", api_key=key)
     assert [row["api_key"] for row in answer.json()] == [token.hex()]
     assert key not in answer.text
-    assert await found(api_key="litellm_proxy_master_key") == ["7-3", "7-2"]
-    assert await found(user_id="u1") == ["7-1"]
+    assert await found(api_key="litellm_proxy_master_key") == [call_id(7, 3), call_id(7, 2)]
+    assert await found(user_id="u1") == [call_id(7, 1)]
 
 
 async def test_dates_give_one_sum_a_day_unless_rows_are_asked_for(ask: Asking, office: FakeOffice) -> None:
@@ -167,7 +167,7 @@ async def test_dates_give_one_sum_a_day_unless_rows_are_asked_for(ask: Asking, o
         {"startTime": "2026-11-22", "spend": 0.0, "users": {}, "models": {}},
     ]
     rows = (await ask.get("/spend/logs", **days, summarize="false")).json()
-    assert [row["litellm_call_id"] for row in rows] == ["7-2", "7-1"]
+    assert [row["litellm_call_id"] for row in rows] == [call_id(7, 2), call_id(7, 1)]
     last_day_counts_whole = (await ask.get("/spend/logs", start_date="2026-11-21", end_date="2026-11-21")).json()
     assert last_day_counts_whole[0]["spend"] == 0.000195
     until_a_moment = {"start_date": "2026-11-21", "end_date": "2026-11-21 11:59:59"}
@@ -190,7 +190,7 @@ async def test_more_rows_than_one_answer_holds_are_said_to_be_more(
     await keep(office, a_record(3))
     answer = await ask.get("/spend/logs")
     assert (answer.headers["x-tollway-truncated"], answer.headers["x-tollway-total"]) == ("true", "3")
-    assert [row["litellm_call_id"] for row in answer.json()] == ["7-3", "7-2"]
+    assert [row["litellm_call_id"] for row in answer.json()] == [call_id(7, 3), call_id(7, 2)]
 
 
 async def test_the_gateways_own_spend_is_shown_with_its_budget(ask: Asking, office: FakeOffice) -> None:

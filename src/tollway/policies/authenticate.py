@@ -80,6 +80,9 @@ def identify(seen: dict[bytes, bytes], snapshot: Snapshot, scope: Any) -> Caller
             return MASTER
     if snapshot.keyless and is_local(seen, scope):
         return ANONYMOUS
+    public = snapshot.config.access.public_routes
+    if public and _is_public(public, scope["path"]):
+        return ANONYMOUS
     if key is None:
         raise Unauthenticated("Authentication Error, No api key passed in.")
     if not key.startswith(b"sk-"):
@@ -161,6 +164,11 @@ def _route_allowed(allowed: tuple[str, ...], path: str) -> bool:
         if groups.get(route, False) or path == route or (route.endswith("*") and path.startswith(route[:-1])):
             return True
     return False
+
+
+def _is_public(routes: tuple[str, ...], path: str) -> bool:
+    """Whether the configuration opens this path to everybody. Management paths cannot be opened: the configuration refuses them."""
+    return any(path == route or (route.endswith("*") and path.startswith(route[:-1])) for route in routes)
 
 
 def _is_management(path: str) -> bool:

@@ -22,21 +22,29 @@ def limit_rate(next: Step, clock: Callable[[], float], wall: Callable[[], float]
     async def step(call: Call) -> Reply:
         key = call.caller.key
         pace = key.pace if key is not None else None
-        if pace is None:
+        whole: Pace | None = call.snapshot.gateway_pace
+        if pace is None and whole is None:
             return await next(call)
         now = clock()
         tokens = len(call.body) // BYTES_PER_TOKEN
-        take(pace, tokens, now, key.digest.hex(), wall)
+        taken: list[Pace] = []
         try:
+            if whole is not None:
+                take(whole, tokens, now, "the gateway", wall)
+                taken.append(whole)
+            if pace is not None and key is not None:
+                take(pace, tokens, now, f"api_key: {key.digest.hex()}", wall)
+                taken.append(pace)
             reply = await next(call)
         except BaseException:
-            pace.parallel -= 1
-            if pace.tokens is not None:
-                pace.tokens.correct(-tokens, clock())
+            for each in taken:
+                each.parallel -= 1
+                if each.tokens is not None:
+                    each.tokens.correct(-tokens, clock())
             raise
-        if pace.tokens is not None:
-            reply.on_settle.append(lambda reply: _correct(pace, reply, tokens, clock()))
-        reply.on_end.append(lambda: _leave(pace))
+        if pace is not None and pace.tokens is not None:
+            reply.on_settle.append(lambda reply: correct(pace, reply, tokens, clock()))
+        reply.on_end.append(lambda: leave(taken))
         return reply
 
     return step
@@ -56,21 +64,22 @@ def take(pace: Pace, tokens: int, now: float, name: str, wall: Callable[[], floa
     pace.parallel += 1
 
 
-def _correct(pace: Pace, reply: Reply, taken: int, now: float) -> None:
+def correct(pace: Pace, reply: Reply, taken: int, now: float) -> None:
     window: Window | None = pace.tokens
     if window is not None and reply.usage is not None:
         window.correct(reply.usage.input_total + reply.usage.output_total - taken, now)
 
 
-def _leave(pace: Pace) -> None:
-    pace.parallel -= 1
+def leave(taken: list[Pace]) -> None:
+    for pace in taken:
+        pace.parallel -= 1
 
 
 def _refusal(kind: str, name: str, limit: int, wait_s: float, wall: Callable[[], float]) -> RateLimited:
     seconds = max(1, ceil(wait_s))
     resets = datetime.fromtimestamp(wall() + seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return RateLimited(
-        f"Rate limit exceeded for api_key: {name}. Limit type: {kind}. Current limit: {limit}, Remaining: 0. "
+        f"Rate limit exceeded for {name}. Limit type: {kind}. Current limit: {limit}, Remaining: 0. "
         f"Limit resets at: {resets}",
         headers=(
             (b"retry-after", str(seconds).encode()),

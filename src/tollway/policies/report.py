@@ -115,6 +115,7 @@ def report(next: Step, ledger: Ledger, told: Report, bodies: Bodies | None, now_
             key_alias=key.record.key_alias if key is not None else None,
             user_id=key.record.user_id if key is not None else None,
             team_id=key.record.team_id if key is not None else None,
+            organization_id=key.record.organization_id if key is not None else None,
             end_user=call.end_user or None,
             call_type=call.operation.call_type,
             path=call.path,
@@ -145,7 +146,7 @@ def report(next: Step, ledger: Ledger, told: Report, bodies: Bodies | None, now_
             )
             if len(call.attempts) > 1
             else (),
-            tags=tuple(call.tags),
+            tags=(*key.tags, *call.tags) if key is not None else tuple(call.tags),
             metadata=encode(call.metadata) if call.metadata is not None else b"",
             client_ip=call.scope["client"][0] if call.scope.get("client") else "",
             user_agent=call.user_agent,

@@ -176,7 +176,7 @@ def first_of(names: Iterable[str], environment: Mapping[str, Secret]) -> str | N
 
 def key_of(provider: str, card: Introduction, entry: ModelEntry, environment: Mapping[str, Secret]) -> Secret | None:
     """The entry's key, or that of the first variable. Raises MissingSetting where one is needed."""
-    if entry.api_key:
+    if entry.api_key is not None:
         return entry.api_key
     for name in card.key_env:
         value = environment.get(name)

@@ -243,6 +243,17 @@ def test_results_come_first_in_their_message() -> None:
     assert [block["type"] for block in last] == ["tool_result", "text"]
 
 
+def test_a_name_beside_a_message_is_left_out_and_named() -> None:
+    assert dropped_by(Traits(model="m"), Message("user", [Text("a")], "ann")) == ["messages[].name"]
+
+
+def test_what_a_text_cites_goes_back_with_it() -> None:
+    cited = Text("a", citations=Raw(b'[{"x":1}]'))
+    assert wire(encode(HI, Message("assistant", [cited])))["messages"][1]["content"] == [
+        {"type": "text", "text": "a", "citations": [{"x": 1}]}
+    ]
+
+
 def test_later_system_messages_join_the_system() -> None:
     fields = wire(encode(HI, Message("system", [Text("b")]), system=[Text("a")]))
     assert [block["text"] for block in fields["system"]] == ["a", "b"]

@@ -86,6 +86,12 @@ def test_cache_marks_go_only_to_servers_that_know_them() -> None:
     assert encode(said, traits=Traits(model="m", cache_marks=True))["messages"][0]["content"] == marked
 
 
+def test_cache_marks_that_are_left_out_are_named_and_never_refused() -> None:
+    conversation = Conversation("x", [Message("tool", [ToolResult("c", [Text("a", CacheMark())])])])
+    encode_request(conversation, Traits(model="gpt", drop_unsupported=False))
+    assert conversation.dropped == ["cache_control"]
+
+
 def test_a_text_document_is_text() -> None:
     document = Document(Inline("text/plain", ""), "Title", text="body")
     assert encode(Message("user", [document]))["messages"][0]["content"] == [{"type": "text", "text": "Title\n\nbody"}]

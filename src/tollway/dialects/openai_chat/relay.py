@@ -60,6 +60,7 @@ class _Chunk(Struct, gc=False):
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 _decode_any = msgspec.json.Decoder().decode
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+_encode = msgspec.json.Encoder().encode
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
 
 
@@ -270,11 +271,11 @@ class PassRelay:
         found = _find_model(event, event.find(b"{") + 1, model)
         if found is None:
             fields = _decode_fields(payload)
-            fields["model"] = Raw(msgspec.json.encode(self._about.model))
-            return b"data: " + msgspec.json.encode(fields)
+            fields["model"] = Raw(_encode(self._about.model))
+            return b"data: " + _encode(fields)
         start, end = found
         self._prefix = event[:end]
-        self._prefix_renamed = event[:start] + msgspec.json.encode(self._about.model)
+        self._prefix_renamed = event[:start] + _encode(self._about.model)
         return self._prefix_renamed + event[end:]
 
     # --- usage -----------------------------------------------------------------------------------------------------
@@ -282,7 +283,7 @@ class PassRelay:
     def _usage_with_cost(self, usage: Usage | None, cost: Cost | None) -> Raw | None:
         if self._usage_raw is not None:
             return with_cost(self._usage_raw, cost)
-        return Raw(msgspec.json.encode(usage_to_fields(usage, cost))) if usage is not None else None
+        return Raw(_encode(usage_to_fields(usage, cost))) if usage is not None else None
 
     def _usage_chunk(self, raw: Raw) -> bytes:
         """The provider's own chunk with this usage in it, else one in the likeness of its finishing chunk."""
@@ -297,7 +298,7 @@ class PassRelay:
         if self._finishing_at >= 0:
             first = _fields_of(self._held[self._finishing_at])
             chunk.update({name: first[name] for name in ("object", "created", "system_fingerprint") if name in first})
-        return b"data: " + msgspec.json.encode({**chunk, "choices": [], "usage": raw})
+        return b"data: " + _encode({**chunk, "choices": [], "usage": raw})
 
 
 def _joined(events: list[bytes]) -> bytes:
@@ -327,7 +328,7 @@ def _with_usage(event: bytes, raw: Raw, *, empty_choices: bool = False) -> bytes
     if empty_choices:
         fields["choices"] = Raw(b"[]")
     fields["usage"] = raw
-    return b"data: " + msgspec.json.encode(fields)
+    return b"data: " + _encode(fields)
 
 
 # --- whole replies -------------------------------------------------------------------------------------------------
@@ -379,13 +380,13 @@ def rename_reply(body: bytes, new_model: str) -> tuple[bytes, Usage | None, str]
 
 
 def _renamed_reply(body: bytes, model: str, new_model: str) -> bytes:
-    new = msgspec.json.encode(new_model)
+    new = _encode(new_model)
     found = _find_model(body, body.find(b"{") + 1, model)
     if found is not None:
         return body[: found[0]] + new + body[found[1] :]
     fields = _decode_fields(body)
     fields["model"] = Raw(new)
-    return msgspec.json.encode(fields)
+    return _encode(fields)
 
 
 def _find_model(text: bytes, inside: int, model: str) -> tuple[int, int] | None:
@@ -394,13 +395,14 @@ def _find_model(text: bytes, inside: int, model: str) -> tuple[int, int] | None:
     A quote inside a JSON string is escaped, so `"model":` is a key; no bracket opens before it, so it is a key of the
     top level. None where that cannot be told so simply.
     """
-    name = msgspec.json.encode(model)
+    name = _encode(model)
     for key in (b'"model":', b'"model": '):
         at = text.find(key + name, inside)
         if at >= 0:
             if text.find(b"{", inside, at) >= 0 or text.find(b"[", inside, at) >= 0:
                 return None
-            return at + len(key), at + len(key) + len(name)
+            start = at + len(key)
+            return start, start + len(name)
     return None
 
 
