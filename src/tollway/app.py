@@ -28,6 +28,7 @@ from tollway.config import next_reset, parse_duration
 from tollway.config.settings import Config
 from tollway.dialects import anthropic_messages, openai_chat
 from tollway.dispatch import Dispatch
+from tollway.downstream.line import Handler
 from tollway.errors import ConfigError, StorageError, TollwayError
 from tollway.exporters.console import Console
 from tollway.gateway import Gateway
@@ -35,7 +36,10 @@ from tollway.ledger.budgets import NEVER, Account, Budgets
 from tollway.ledger.ledger import Ledger, new_epoch
 from tollway.ledger.pace import Pace
 from tollway.operations import Operation
+from tollway.operations.audio import Speech, Transcriptions
 from tollway.operations.chat import Chat
+from tollway.operations.embeddings import Embeddings
+from tollway.operations.images import Images
 from tollway.policies.report import Report
 from tollway.pricing.catalog import CATALOG_FILE, Catalog, custom_price
 from tollway.pricing.catalog import load as load_catalog
@@ -47,7 +51,7 @@ from tollway.storage.bodies import Bodies
 from tollway.upkeep import Upkeep
 from tollway.upstream.client import HttpClient
 from tollway.upstream.proxying import ProxySettings
-from tollway.upstream.wire import Origin, Tls
+from tollway.upstream.wire import Origin, Tls, Upstream
 
 log = logging.getLogger("tollway")
 
@@ -120,18 +124,55 @@ def prepare(config: Config) -> Prepared:
 FindLocal = Callable[[str], tuple[str, Secret] | None]
 
 
-def create_app(config: Config, *, worker: WorkerPlace | None = None, local: FindLocal = lambda name: None) -> App:
-    """One worker's ASGI app. Nothing is opened before the server starts it."""
-    return App(config, worker or WorkerPlace(), local)
+def create_app(
+    config: Config,
+    *,
+    worker: WorkerPlace | None = None,
+    local: FindLocal = lambda name: None,
+    upstream: Upstream | None = None,
+    storage: Storage | None = None,
+    monotonic: Callable[[], float] = time.monotonic,
+    wall: Callable[[], float] = time.time,
+) -> App:
+    """One worker's ASGI app. Nothing is opened before the server starts it.
+
+    An `upstream` or `storage` that is handed in serves instead of those that the configuration asks for; the app closes both.
+    """
+    return App(
+        config,
+        worker or WorkerPlace(),
+        local,
+        upstream=upstream,
+        storage=storage,
+        monotonic=monotonic,
+        wall=wall,
+    )
 
 
 class App:
     """The gateway as an ASGI app. Owns storage, ledger and upstream from lifespan's startup to its shutdown."""
 
-    def __init__(self, config: Config, worker: WorkerPlace, local: FindLocal) -> None:
+    def __init__(
+        self,
+        config: Config,
+        worker: WorkerPlace,
+        local: FindLocal,
+        *,
+        upstream: Upstream | None,
+        storage: Storage | None,
+        monotonic: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
         self.config = config
         self._local = local
-        self.bounds = config.bounds  # of what clients may send; for whoever makes the server
+        self._given_upstream = upstream
+        self._given_storage = storage
+        self._monotonic = monotonic
+        self._wall = wall
+        self._building = asyncio.Lock()  # one snapshot after the other: a later one must not be built from older keys
+        # For whoever makes the server: bounds of what clients may send, and who answers which path without ASGI in between.
+        self.bounds = config.bounds
+        self.hot: dict[bytes, Handler] = {}
         self.worker = worker
         self.catalog = _catalog()
         self.console = Console(as_json=config.logs.json)
@@ -147,7 +188,7 @@ class App:
         self.storage: Storage
         self.ledger: Ledger
         self.snapshots: Snapshots
-        self.upstream: HttpClient
+        self.upstream: Upstream
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if self.dispatch is not None and scope["type"] != "lifespan":
@@ -166,6 +207,7 @@ class App:
                 except TollwayError as error:
                     await send({"type": "lifespan.startup.failed", "message": str(error)})
                     return
+                _settle_memory()
                 await send({"type": "lifespan.startup.complete"})
             else:
                 await self.close()
@@ -179,15 +221,15 @@ class App:
         config = self.config
         folder = data_folder(config)
         folder.mkdir(parents=True, exist_ok=True)
-        self.storage = await open_storage(
+        self.storage = self._given_storage or await open_storage(
             config.storage.database_url.reveal() if config.storage.database_url else _database(config, folder)
         )
         self.budgets = Budgets(
             wait_s_max=config.money.hold_wait_s_max,
-            clock=time.time,
+            clock=self._wall,
             exceeded_status=config.money.budget_exceeded_status,
         )
-        epoch = new_epoch(int(time.time() * 1_000_000))
+        epoch = new_epoch(self._now_us())
         self.ledger = Ledger(
             spend=self.storage.spend,
             budgets=self.budgets,
@@ -203,7 +245,9 @@ class App:
             self.bodies = Bodies(self.bodies_folder, epoch, mb_max=logs.bodies_mb_max, days_max=logs.bodies_days_max)
             self.bodies.open()
         network = config.network
-        self.upstream = HttpClient(proxies=ProxySettings(network.https_proxy, network.http_proxy, network.no_proxy))
+        self.upstream = self._given_upstream or HttpClient(
+            proxies=ProxySettings(network.https_proxy, network.http_proxy, network.no_proxy)
+        )
         self.snapshots = Snapshots(await self._build(config, number=1))
         gateway = Gateway(
             upstream=self.upstream,
@@ -212,33 +256,30 @@ class App:
             told=self.told,
             dialects=DIALECTS,
             bodies=self.bodies,
-            monotonic=time.monotonic,
-            wall=time.time,
+            monotonic=self._monotonic,
+            wall=self._wall,
         )
         self.dispatch = Dispatch(
             gateway=gateway,
             snapshots=self.snapshots,
             operations=operations(),
             epoch=epoch,
-            monotonic=time.monotonic,
-            wall=time.time,
+            monotonic=self._monotonic,
+            wall=self._wall,
             cold=self._management,
         )
 
+        self.hot.update(self.dispatch.hot())
         self.upkeep = Upkeep(
-            accounts=self.ledger.accounts, snapshots=self.snapshots, storage=self.storage, wall=time.time
+            accounts=self.ledger.accounts, snapshots=self.snapshots, storage=self.storage, wall=self._wall
         )
         if self.worker.index == 0:
             self.upkeep.open()
-        # What was loaded until now stays to the end: the collector need not look at it again. Calls make few cycles, so that
-        # rarer collections cost no memory to speak of; at the usual threshold they cost an eighth of the CPU.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(GC_THRESHOLD, 20, 50)
 
     async def close(self) -> None:
         """Calls are over: drains the journal, closes connections and storage."""
         self.dispatch = None
+        self.hot.clear()
         await self.upkeep.close()
         await self.upstream.close()
         await self.ledger.close()
@@ -256,22 +297,35 @@ class App:
             self._cold = admin.build(AppOffice(self))
         return self._cold
 
+    def _now_us(self) -> int:
+        return int(self._wall() * 1_000_000)
+
     # --- what is in force
 
     async def reload(self, config: Config) -> None:
         """Puts another configuration in force, whole. Raises ConfigError and changes nothing when it cannot be bound."""
-        snapshot = await self._build(config, number=self.snapshots.current.number + 1)
-        self.config = config
-        self.snapshots.swap(snapshot)
+        async with self._building:
+            snapshot = await self._build(config, number=self.snapshots.current.number + 1)
+            self.config = config
+            self.snapshots.swap(snapshot)
+        self._let_in_waiting()
 
     async def keys_changed(self, spend_set: Sequence[bytes] = ()) -> None:
         """Puts the keys in force as the storage has them now. Of those in `spend_set` what was spent was set by hand."""
-        for token in spend_set:
-            account = self.ledger.accounts.get((KEY_SCOPE, token.hex()))
-            record = await self.storage.keys.get(token)
-            if account is not None and record is not None:
-                account.spent, account.total = record.spend_nano, record.total_spend_nano
-        self.snapshots.swap(await self._build(self.config, number=self.snapshots.current.number + 1))
+        async with self._building:
+            for token in spend_set:
+                account = self.ledger.accounts.get((KEY_SCOPE, token.hex()))
+                record = await self.storage.keys.get(token)
+                if account is not None and record is not None:
+                    account.spent, account.total = record.spend_nano, record.total_spend_nano
+            self.snapshots.swap(await self._build(self.config, number=self.snapshots.current.number + 1))
+        self._let_in_waiting()
+
+    def _let_in_waiting(self) -> None:
+        """A limit that was raised may be what calls wait for."""
+        for account in list(self.ledger.accounts.values()):
+            if account.waiters:
+                self.budgets.let_in(account, self._wall())
 
     async def _build(self, config: Config, *, number: int) -> Snapshot:
         self._gateway_pace.change(rpm=None, tpm=None, parallel_max=config.bounds.parallel_max)
@@ -292,7 +346,7 @@ class App:
         keys: dict[bytes, Caller] = {}
         for record in await self.storage.keys.load_all():
             keys[record.token] = Caller("key", self._key(record, accounts, config))
-        now_us = int(time.time() * 1_000_000)
+        now_us = self._now_us()
         for old in predecessors:
             current = keys.get(old.token)
             if current is not None and old.until_us > now_us:
@@ -315,8 +369,10 @@ class App:
     async def _gateway_accounts(self, config: Config) -> tuple[Account, ...]:
         """The whole gateway's own budget."""
         known = self.ledger.accounts.get((GLOBAL_SCOPE, ""))
+        reset_us = None
         if known is None:
             spent = await self.storage.spend.spent(GLOBAL_SCOPE, "")
+            reset_us = spent.reset_us if spent else None
             known = Account(
                 GLOBAL_SCOPE,
                 "",
@@ -328,7 +384,11 @@ class App:
             self.ledger.accounts[GLOBAL_SCOPE, ""] = known
         money = config.money
         known.limit = _nano(money.max_budget_usd)
-        self._set_period(known, config, money.budget_duration, None)
+        self._set_period(known, config, money.budget_duration, reset_us)
+        if known.resets_at != NEVER and reset_us is None:  # so that the next start knows when this period ends
+            await self.storage.spend.roll_budget(
+                GLOBAL_SCOPE, "", known.period_start_us, round(known.resets_at * 1_000_000)
+            )
         return (known,)
 
     def _rename_account(self, old: bytes, new: bytes) -> None:
@@ -354,7 +414,7 @@ class App:
             self.ledger.accounts[KEY_SCOPE, token] = account
         account.label = f"Key={record.key_alias or ''} ({record.key_name})"
         account.limit = record.max_budget_nano
-        self._set_period(account, config, record.budget_duration, record.budget_reset_us)
+        self._set_period(account, config, record.budget_duration, record.budget_reset_us, record.last_active_us or 0)
         pace = None
         if record.rpm_limit is not None or record.tpm_limit is not None or record.parallel_max is not None:
             pace = self._paces.get(record.token)
@@ -364,7 +424,10 @@ class App:
         accounts = (account, *(a for a in standing if a.limit is not None or a.scope == GLOBAL_SCOPE))
         return Key(record, account, accounts, pace)
 
-    def _set_period(self, account: Account, config: Config, duration: str | None, reset_us: int | None) -> None:
+    def _set_period(
+        self, account: Account, config: Config, duration: str | None, reset_us: int | None, active_us: int = 0
+    ) -> None:
+        """`reset_us` is what the storage knows of the period's end, `active_us` when it saw the last charge."""
         if duration is None:
             account.resets_at, account.next_reset = NEVER, None
             return
@@ -375,20 +438,39 @@ class App:
             moment = datetime.fromtimestamp(now, UTC)
             return next_reset(parsed, moment, timezone=money.timezone, reset_time=money.budget_reset_time).timestamp()
 
-        if reset_us is None:
-            reset_at = account.resets_at if account.resets_at != NEVER else following(time.time())
-        else:
-            reset_at = max(reset_us / 1e6, account.resets_at if account.resets_at != NEVER else 0.0)
-        account.resets_at, account.next_reset = reset_at, following
-        account.roll(time.time())
+        if reset_us is not None and reset_us > account.period_start_us:
+            account.resets_at = reset_us / 1e6
+        elif account.resets_at == NEVER:
+            # The period's end was not stored yet; it is the first after the last charge in it.
+            known_us = max(account.period_start_us, active_us)
+            account.resets_at = following(known_us / 1e6 if known_us else self._wall())
+        account.next_reset = following
+        account.roll(self._wall())
 
 
 # --- pieces --------------------------------------------------------------------------------------------------------
 
 
+def _settle_memory() -> None:
+    """What was loaded until now stays to the end: the collector need not look at it again. Calls make few cycles, so that
+    rarer collections cost no memory to speak of; at the usual threshold they cost an eighth of the CPU.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD, 20, 50)
+
+
 def operations() -> dict[str, Operation]:
     """Every kind of call, by name."""
-    return {"chat": Chat(openai_chat, DIALECTS)}
+    every: tuple[Operation, ...] = (
+        Chat(openai_chat, DIALECTS),
+        Embeddings(openai_chat),
+        Images(openai_chat, name="images_generations", call_type="aimage_generation", form_taken=False),
+        Images(openai_chat, name="images_edits", call_type="aimage_edit", form_taken=True),
+        Speech(openai_chat),
+        Transcriptions(openai_chat),
+    )
+    return {operation.name: operation for operation in every}
 
 
 def data_folder(config: Config) -> Path:

@@ -38,7 +38,7 @@ class Secret:
         raise TypeError("a Secret is not written anywhere")
 
 
-class Usage(Struct, array_like=True, frozen=True):
+class Usage(Struct, array_like=True, frozen=True, gc=False):
     """What one attempt used, in disjoint buckets: no token stands in two, and the sums equal the provider's totals.
 
     Tokens, except `images` (pieces), `searches` (calls), `characters`, `seconds` (of audio), `queries` (rerank units).
@@ -70,7 +70,7 @@ class Usage(Struct, array_like=True, frozen=True):
         return self.output + self.reasoning + self.audio_out + self.image_out
 
 
-class Cost(Struct, array_like=True, frozen=True):
+class Cost(Struct, array_like=True, frozen=True, gc=False):
     """Whole nano-dollars. `total` is rounded once, half-even; the parts are for showing and may differ from it by rounding."""
 
     total: int = 0
@@ -87,7 +87,7 @@ USAGE_FROM_PROVIDER = "provider"
 USAGE_ESTIMATED = "estimated"
 
 
-class Attempt(Struct):
+class Attempt(Struct, gc=False):
     """One try at one deployment. `status` is the provider's, 0 where there was no answer."""
 
     deployment_id: str

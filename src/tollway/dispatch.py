@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tollway.calls import Call
-from tollway.downstream.line import line_of
+from tollway.downstream.line import AsgiLine, DirectLine, Handler, Line
 from tollway.endpoints import models, openai
 from tollway.errors import NotFound, PublicError
 from tollway.gateway import Gateway, error_head
@@ -47,17 +47,29 @@ class Dispatch:
         """Every exact path that is answered here."""
         return sorted(self._exact)
 
+    def hot(self) -> dict[bytes, Handler]:
+        """Who answers each exact path, for a server that can ask without ASGI in between."""
+
+        def answers(operation: Operation) -> Handler:
+            async def serve(line: DirectLine) -> None:
+                await self._serve(operation, line.scope, line, None)
+
+            return serve
+
+        handlers = {name: answers(operation) for name, operation in self._operations.items()}
+        return {path.encode(): handlers[name] for path, name in openai.EXACT.items() if name in handlers}
+
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
             path = scope["path"]
             operation = self._exact.get(path)
             if operation is not None and scope["method"] == "POST":
-                await self._serve(operation, scope, receive, send, None)
+                await self._serve(operation, scope, AsgiLine(scope, receive, send), None)
                 return
             if scope["method"] == "POST" and (found := openai.with_model(path)) is not None:
                 with_model = self._operations.get(found[0])
                 if with_model is not None:
-                    await self._serve(with_model, scope, receive, send, found[1])
+                    await self._serve(with_model, scope, AsgiLine(scope, receive, send), found[1])
                     return
             if scope["method"] == "GET" and path.startswith(models.PREFIXES):
                 name = _model_in(path)
@@ -66,7 +78,7 @@ class Dispatch:
                     return
         await self._cold()(scope, receive, send)
 
-    async def _serve(self, operation: Operation, scope: Any, receive: Any, send: Any, model: str | None) -> None:
+    async def _serve(self, operation: Operation, scope: Any, line: Line, model: str | None) -> None:
         self._seq += 1
         wall = self._wall()
         call = Call(
@@ -75,7 +87,7 @@ class Dispatch:
             operation=operation,
             snapshot=self._snapshots.current,
             scope=scope,
-            line=line_of(scope, receive, send),
+            line=line,
             started=self._monotonic(),
             started_us=int(wall * 1_000_000),
             route_model=model,
@@ -84,7 +96,7 @@ class Dispatch:
 
     async def _show_models(self, name: str, scope: Any, receive: Any, send: Any) -> None:
         snapshot = self._snapshots.current
-        line = line_of(scope, receive, send)
+        line = AsgiLine(scope, receive, send)
         seen = {key: value for key, value in scope["headers"] if key in LOOKED_AT}
         try:
             caller = identify(seen, snapshot, scope)

@@ -13,14 +13,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
+from math import ceil
 from random import random
 from typing import Any
 
-from tollway.calls import USAGE_ESTIMATED, Attempt, Call, Cost, Reply, Usage
+from msgspec.structs import replace
+
+from tollway.calls import USAGE_ESTIMATED, USAGE_FROM_PROVIDER, Attempt, Call, Cost, Reply, Usage
 from tollway.dialects import Relay
 from tollway.downstream.line import ClientGone
 from tollway.errors import (
+    BadRequest,
     ContentPolicyViolation,
     ContextWindowExceeded,
     PublicError,
@@ -33,6 +38,7 @@ from tollway.errors import (
 from tollway.ledger.budgets import Budgets
 from tollway.ledger.ledger import Ledger
 from tollway.ledger.pace import Pace
+from tollway.operations import STREAM_HEAD
 from tollway.policies import Step
 from tollway.policies.allow_model import allow_model
 from tollway.policies.authenticate import authenticate
@@ -53,8 +59,11 @@ RETRY_PAUSE_S_FIRST = 0.2
 RETRY_PAUSE_S_MAX = 4.0
 #: A provider that asks for a longer pause than this is not waited for: the caller is told, or a fallback is tried.
 RETRY_AFTER_S_MAX = 10.0
+#: A provider that says it used more than this in one call is not believed.
+TOKENS_MAX = 10_000_000_000
 #: The finishing chunk of a stream waits this long for the usage that is to ride on it.
 USAGE_WAIT_MS_MAX = 2000
+UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 
 ORDER = (
     report,  # outermost: also sees the calls that the others turn away
@@ -151,6 +160,8 @@ class Gateway:
                 return await self.reply_with_retries(call, other)
             except UpstreamError as error:
                 last = error
+            except BadRequest:
+                continue  # its dialect has no words for something in this call: the caller asked another model
         # What the caller can act on is why its own model failed; but an overflow of a fallback says more than its outage.
         raise last if isinstance(last, ContextWindowExceeded) and first.retryable else first
 
@@ -285,6 +296,9 @@ class Gateway:
             wire.close()
             self._charge_cut(call, attempt, deployment, 0)
             raise
+        except BaseException:
+            wire.close()
+            raise
         now = self._now()
         attempt.duration_us = int((now - started) * 1e6)
         deployment.health.succeeded(now)
@@ -296,13 +310,21 @@ class Gateway:
 
     async def _begin_stream(self, call: Call, deployment: Deployment, wire: WireReply) -> Reply:
         """Reads up to the first content byte, so that what fails before it can still go elsewhere."""
-        reply = Reply(status=200, head=b"", body=None, deployment=deployment, attempt=None)
+        reply: Reply
+        if call.operation.streams_any:
+            reply = call.operation.open_stream(call, deployment, wire)
+        else:
+            reply = Reply(status=200, head=STREAM_HEAD, body=None, deployment=deployment, attempt=None)
+            reply.relay = call.operation.relay(call, deployment)
         reply.wire = wire
-        relay = reply.relay = call.operation.relay(call, deployment)
+        relay = reply.relay
         first = b""
         while not (relay.content_started or relay.finishing or relay.complete):
             data = await reply.wire.read()
             if not data:
+                first += relay.end()
+                if relay.content_started or relay.finishing:
+                    break
                 raise UpstreamBroken("The provider ended its stream before it said anything.")
             first += relay.feed(data)
         if relay.complete and not relay.finishing:
@@ -316,9 +338,11 @@ class Gateway:
         """Final usage to cost: of the answering attempt, then of the call."""
         price = deployment.price
         usage = reply.usage
-        if usage is None:
+        if usage is None or usage.input_total + usage.output_total > TOKENS_MAX:
             usage = reply.usage = call.operation.estimate(call, reply)
             reply.usage_source = USAGE_ESTIMATED
+        if price is None:
+            price = call.operation.price(call, deployment)
         if price is None:
             reply.cost_known = False
             cost = Cost()
@@ -358,7 +382,7 @@ class Gateway:
     async def _deliver_stream(self, call: Call, reply: Reply) -> None:
         line, relay, wire = call.line, reply.relay, reply.wire
         try:
-            await line.begin(200, self._head(call, reply) + STREAM_HEAD)
+            await line.begin(200, self._head(call, reply))
             out: bytes = reply.first
             while not (relay.finishing or relay.complete):
                 if out:
@@ -385,10 +409,20 @@ class Gateway:
             await line.end(out)
         except UpstreamError as error:
             self._settle_broken(call, reply, error)
-            await line.end(relay.fail(error))
+            last = relay.fail(error)
+            if last is None:
+                line.hang_up()  # no words for it: the client must not take half for whole
+            else:
+                await line.end(last)
         except (asyncio.CancelledError, ClientGone):
             self._settle_cut(call, reply)
             raise
+        except Exception:  # a defect of ours: the log gets the place
+            log.exception("call %s failed inside the gateway", call.id)
+            self._settle_broken(
+                call, reply, UpstreamBroken("The gateway failed to relay this stream; its log says why.")
+            )
+            line.hang_up()
         finally:
             reply.end()
 
@@ -407,13 +441,20 @@ class Gateway:
             return  # the answer itself is whole; its usage is what was seen, or an estimate
 
     def _settle_broken(self, call: Call, reply: Reply, error: UpstreamError) -> None:
-        """The provider broke after content went out: charged what it said it used, else what was seen, marked as estimated."""
+        """The provider broke after content went out: charged what it said it used, but no less output than was seen."""
         if reply.settled:
             return
         reply.failure = error
         error.deployment = reply.deployment.id
         reply.reply_id = reply.relay.reply_id
-        reply.usage = reply.relay.usage
+        seen: Usage | None = reply.relay.usage
+        if seen is not None:
+            # Some providers say in the beginning what they have read, and only in the end what they wrote.
+            unsaid = call.operation.estimate(call, reply).output - seen.output_total
+            if unsaid > 0:
+                seen = replace(seen, output=seen.output + unsaid)
+                reply.usage_source = USAGE_ESTIMATED
+        reply.usage = seen
         self._price(call, reply, reply.deployment)
         reply.deployment.health.last_error = error.message
         reply.settle()
@@ -428,13 +469,12 @@ class Gateway:
         reply.usage = estimate
         reply.usage_source = USAGE_ESTIMATED
         price = reply.deployment.price
+        price = price.at(self._wall()) if price is not None else None
         if seen is not None and (price is None or cost_of(seen, price).total >= cost_of(estimate, price).total):
-            reply.usage, reply.usage_source = seen, "provider"
+            reply.usage, reply.usage_source = seen, USAGE_FROM_PROVIDER
         reply.reply_id = relay.reply_id
         reply.failure = _CLIENT_GONE
-        source = reply.usage_source
         self._price(call, reply, reply.deployment)
-        reply.usage_source = source
         reply.settle()
 
     def _head(self, call: Call, reply: Reply) -> bytes:
@@ -460,13 +500,11 @@ class Gateway:
                 head += b"x-litellm-key-max-budget: %b\r\n" % _usd_text(account.limit)
         head += b"x-litellm-response-duration-ms: %.3f\r\n" % ((self._now() - call.started) * 1000)
         if call.dropped:
-            head += b"x-tollway-dropped: %b\r\n" % ",".join(dict.fromkeys(call.dropped)).encode("ascii", "replace")
+            # Names of fields are the client's own words: nothing in them may end the header.
+            head += b"x-tollway-dropped: %b\r\n" % UNPRINTABLE.sub("?", ",".join(dict.fromkeys(call.dropped))).encode()
         if call.shortened:
             head += b"x-tollway-output-limit: %d\r\n" % (call.output_tokens_max or 0)
         return head
-
-
-STREAM_HEAD = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
 
 
 def error_head(call: Call, error: PublicError) -> bytes:
@@ -478,7 +516,7 @@ def error_head(call: Call, error: PublicError) -> bytes:
         head += b"x-should-retry: false\r\n"
     retry_after = getattr(error, "retry_after_s", None)
     if retry_after is not None:
-        head += b"retry-after: %d\r\n" % max(1, round(retry_after))
+        head += b"retry-after: %d\r\n" % max(1, ceil(retry_after))
     if call.retries_used or call.fallbacks_used:
         head += b"x-litellm-attempted-retries: %d\r\nx-litellm-attempted-fallbacks: %d\r\n" % (
             call.retries_used,
@@ -494,7 +532,7 @@ def _cannot_be_called(call: Call, deployment: Deployment) -> UpstreamError:
             deployment=deployment.id,
             retryable_by_client=False,
         )
-    return UpstreamAccountError(
+    not_offered = UpstreamAccountError(
         f"The provider {deployment.provider.name!r} of model {deployment.model_name!r} does not offer "
         f"{call.operation.name.replace('_', ' ')}.",
         deployment=deployment.id,
@@ -502,6 +540,8 @@ def _cannot_be_called(call: Call, deployment: Deployment) -> UpstreamError:
         type="invalid_request_error",
         retryable_by_client=False,
     )
+    not_offered.cools = False  # what it does offer goes on: nobody else is harmed by who asks for the wrong thing
+    return not_offered
 
 
 def _deadlines(call: Call, deployment: Deployment) -> Deadlines:

@@ -32,21 +32,23 @@ class Part(Struct, frozen=True):
 
 
 class Form:
-    """One body taken apart. `parts` stand in their order; `close` is where the last boundary line begins."""
+    """One body taken apart. `parts` stand in their order, without those that were hidden."""
 
-    __slots__ = ("_body", "_boundary", "_close", "parts")
+    __slots__ = ("_all", "_body", "_boundary", "_close", "parts")
 
     def __init__(self, body: bytes, boundary: bytes, parts: tuple[Part, ...], close: int) -> None:
         self.parts = parts
+        self._all = parts
         self._body = body
         self._boundary = boundary
-        self._close = close
+        self._close = close  # where the last boundary line begins
 
     def names(self) -> set[str]:
         return {part.name for part in self.parts}
 
-    def files(self) -> list[Part]:
-        return [part for part in self.parts if part.is_file]
+    def hide(self, names: Collection[str]) -> None:
+        """The parts of these names are no longer part of the form: neither read nor written."""
+        self.parts = tuple(part for part in self.parts if part.name not in names)
 
     def text(self, name: str) -> str | None:
         """The value of the part of this name, None where there is none. Raises BadRequest when there are two, or it is a
@@ -79,16 +81,17 @@ class Form:
         dropped: Collection[str] = (),
         added: Iterable[tuple[str, bytes]] = (),
     ) -> bytes:
-        """The body with other values for the parts named in `replaced`, without those in `dropped` and with `added` at
-        the end. Every other byte is the client's. Raises BadRequest for a value that holds the boundary.
+        """The body with other values for the parts named in `replaced`, without those in `dropped` or hidden, and with
+        `added` at the end. Every other byte is the client's. Raises BadRequest for a value that holds the boundary.
         """
         view = memoryview(self._body)
         pieces: list[bytes | memoryview] = []
         kept_from = 0
-        for index, part in enumerate(self.parts):
-            if part.name in dropped:
+        kept = {part.start for part in self.parts if part.name not in dropped}
+        for index, part in enumerate(self._all):
+            if part.start not in kept:
                 pieces.append(view[kept_from : part.start])
-                kept_from = self.parts[index + 1].start if index + 1 < len(self.parts) else self._close
+                kept_from = self._all[index + 1].start if index + 1 < len(self._all) else self._close
             elif part.name in replaced:
                 pieces += (view[kept_from : part.value], self._checked(part.name, replaced[part.name]))
                 kept_from = part.end

@@ -287,6 +287,7 @@ EVERYTHING = Traits(
     native_json_schema=True,
     drop_unsupported=False,
     cache_marks=True,
+    thinking_field=True,
 )
 ABOUT = About(model="model-1", id="ours", created_s=3)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from .processes import Child
 from .provider import Provider
 
 # Whose output is shown below a test that failed; filled and emptied by the fixtures of one session.
-RUNNING: dict[str, Child] = {}
+RUNNING = pytest.StashKey[dict[str, Child]]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,9 +32,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     report = yield
     if report.failed:
-        for name, child in RUNNING.items():
+        for name, child in item.config.stash.get(RUNNING, {}).items():
             report.sections.append((f"output of {name}", child.tail()))
     return report
+
+
+@contextmanager
+def shown(config: pytest.Config, name: str, child: Child) -> Iterator[None]:
+    """Shows the output of `child` below each test that fails meanwhile."""
+    running = config.stash.setdefault(RUNNING, {})
+    running[name] = child
+    yield
+    del running[name]
 
 
 @pytest.fixture(scope="session")
@@ -43,12 +53,13 @@ def installed(request: pytest.FixtureRequest) -> Installed:
 
 
 @pytest.fixture(scope="session")
-def provider(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
+def provider(
+    installed: Installed, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Provider]:
     provider = Provider(installed, tmp_path_factory.mktemp("provider"))
-    RUNNING["the provider"] = provider.child
-    yield provider
+    with shown(request.config, "the provider", provider.child):
+        yield provider
     provider.stop()
-    del RUNNING["the provider"]
 
 
 @pytest.fixture(scope="session")
@@ -59,12 +70,16 @@ def faults() -> Iterator[FaultyProvider]:
 
 
 @pytest.fixture(scope="session")
-def tollway(provider: Provider, faults: FaultyProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def tollway(
+    provider: Provider,
+    faults: FaultyProvider,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Iterator[Gateway]:
     gateway = Gateway(configuration(provider.url, faults.url), tmp_path_factory.mktemp("tollway"))
-    RUNNING["tollway"] = gateway.child
-    yield gateway
+    with shown(request.config, "tollway", gateway.child):
+        yield gateway
     gateway.stop()
-    del RUNNING["tollway"]
 
 
 @pytest.fixture
@@ -74,7 +89,12 @@ def virtual_key(tollway: Gateway, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def openclaw(installed: Installed, tollway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenClaw]:
+def openclaw(
+    installed: Installed,
+    tollway: Gateway,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Iterator[OpenClaw]:
     """OpenClaw onboarded to Tollway and running; the key that it uses is `openclaw.key`."""
     claw = OpenClaw(installed, tmp_path_factory.mktemp("openclaw"))
     claw.key = tollway.new_key("openclaw")
@@ -84,10 +104,9 @@ def openclaw(installed: Installed, tollway: Gateway, tmp_path_factory: pytest.Te
     claw.configure({"models": {"providers": {"litellm": {"apiKey": "${LITELLM_API_KEY}"}}}})
     claw.serve()
     assert claw.server is not None
-    RUNNING["openclaw"] = claw.server
-    yield claw
+    with shown(request.config, "openclaw", claw.server):
+        yield claw
     claw.stop()
-    del RUNNING["openclaw"]
 
 
 @pytest.fixture

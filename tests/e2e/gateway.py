@@ -48,6 +48,7 @@ def configuration(provider_url: str, faults_url: str) -> dict[str, Any]:
             openai("gpt-image-2", "gpt-image-2"),
             openai("tts-1", "tts-1"),
             openai("whisper-1", "whisper-1"),
+            openai("gpt-4o-transcribe", "gpt-4o-transcribe"),  # what OpenClaw asks for unless told otherwise
             openai("with-fallback", "broken-500", **PRICES_OF_GPT_4O),
             *(openai(f"broken-{status}", f"broken-{status}", **PRICES_OF_GPT_4O) for status in statuses),
             faulty("stall", timeout=3),

@@ -6,6 +6,7 @@ Each turn is judged by what OpenClaw said, by what reached the provider, and by 
 from __future__ import annotations
 
 import base64
+import wave
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -201,6 +202,33 @@ def test_texts_are_embedded(openclaw: OpenClaw, provider: Provider, watch: Watch
     assert request.model == "text-embedding-3-small"
     (row,) = watch.new(1)
     assert row["model_group"] == "text-embedding-3-small"
+
+
+@pytest.mark.slow
+def test_words_are_spoken_and_heard(
+    fresh_openclaw: OpenClaw, tollway: Gateway, provider: Provider, virtual_key: str, tmp_path: Path
+) -> None:
+    """Speech goes through OpenClaw's `openai` provider, pointed at the gateway."""
+    claw, base = fresh_openclaw, f"{tollway.url}/v1"
+    claw.onboard(tollway.url, virtual_key)
+    claw.environment["OPENAI_API_KEY"] = virtual_key
+    pointed = {"baseUrl": base, "models": [], "request": {"allowPrivateNetwork": True}}
+    claw.configure({"models": {"providers": {"openai": pointed}}, "tts": {"providers": {"openai": {"baseUrl": base}}}})
+
+    says, spoken = word("SPEAK"), tmp_path / "spoken.mp3"
+    claw.infer("tts", "convert", "--local", "--model", "openai/tts-1", "--text", says, "--output", str(spoken))
+    assert spoken.read_bytes() == b"E2E-SPEECH-BYTES"
+    assert provider.received(says, path="/audio/speech")
+
+    sound = tmp_path / "sound.wav"
+    with wave.open(str(sound), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(b"\x10\x00" * 16_000)
+    heard = claw.infer("audio", "transcribe", "--file", str(sound), "--model", "openai/gpt-4o-transcribe")
+    assert "E2E-HEARD the spoken words" in str(heard)
+    assert provider.received("gpt-4o-transcribe", path="/audio/transcriptions")
+    rows = tollway.wait_for_rows(virtual_key, 2)
+    assert [row["model_group"] for row in rows] == ["tts-1", "gpt-4o-transcribe"]
 
 
 # ---- when something fails ------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ def uvicorn_config(app: Any, flags: Flags) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop" if importlib.util.find_spec("uvloop") else "asyncio",
-        http=bounded_http(app.bounds),
+        http=bounded_http(app.bounds, getattr(app, "hot", {})),
         interface="asgi3",
         lifespan="on",
         access_log=False,

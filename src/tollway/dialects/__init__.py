@@ -65,7 +65,8 @@ class Traits(Struct, frozen=True):
     `thinking: {type: adaptive}` with an effort word; `legacy_thinking`: it takes `thinking` with a budget in tokens.
     `output_limit_name`: OpenAI's newer models know `max_completion_tokens` only, most compatible servers `max_tokens`
     only. `cache_marks`: an OpenAI-compatible server understands `cache_control` (Anthropic's own API always does).
-    `sampling` False: the model refuses `temperature`, `top_p` and their like.
+    `sampling` False: the model refuses `temperature`, `top_p` and their like; `reasoning` False: it cannot be told how
+    much to think. `thinking_field`: an OpenAI-compatible server takes Anthropic's `thinking` as it is.
     """
 
     model: str
@@ -77,6 +78,8 @@ class Traits(Struct, frozen=True):
     output_limit_name: str = "max_tokens"
     cache_marks: bool = False
     sampling: bool = True
+    reasoning: bool = True
+    thinking_field: bool = False
 
 
 class EncodedRequest(Struct):

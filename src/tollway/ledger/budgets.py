@@ -73,7 +73,7 @@ class Account:
         if now < self.resets_at:
             return False
         self.spent = 0
-        self.period_start_us = int(self.resets_at * 1_000_000)
+        self.period_start_us = round(self.resets_at * 1_000_000)
         self.resets_at = self.next_reset(now) if self.next_reset is not None else NEVER
         return True
 
@@ -110,11 +110,16 @@ class Hold:
 
 
 class Waiter:
-    __slots__ = ("accounts", "future", "least", "timer", "wanted")
+    """A call that waits for other calls' holds to be given back; it stands in the queue of `blocked_by`."""
 
-    def __init__(self, future: asyncio.Future[Hold], accounts: Sequence[Account], wanted: int, least: int) -> None:
+    __slots__ = ("accounts", "blocked_by", "future", "least", "timer", "wanted")
+
+    def __init__(
+        self, future: asyncio.Future[Hold], accounts: Sequence[Account], blocked_by: Account, wanted: int, least: int
+    ) -> None:
         self.future = future
         self.accounts = accounts
+        self.blocked_by = blocked_by
         self.wanted = wanted
         self.least = least
         self.timer: asyncio.TimerHandle | None = None
@@ -133,6 +138,16 @@ class Budgets:
 
         Raises BudgetExceeded when what is spent leaves less than `least`. About 0.6 us for one account.
         """
+        amount = self._within_spent(accounts, wanted, least, now)
+        for account in accounts:
+            if account.limit is not None and account.limit - account.spent - account.held < amount:
+                return account
+        for account in accounts:
+            account.held += amount
+        return Hold(self, accounts, amount)
+
+    def _within_spent(self, accounts: Sequence[Account], wanted: int, least: int, now: float) -> int:
+        """What of `wanted` there would be room for without the other calls' holds. Raises BudgetExceeded under `least`."""
         amount = wanted
         for account in accounts:
             if now >= account.resets_at:
@@ -141,12 +156,7 @@ class Budgets:
                 amount = account.limit - account.spent
                 if amount < least:
                     raise self._exceeded(account, least)
-        for account in accounts:
-            if account.limit is not None and account.limit - account.spent - account.held < amount:
-                return account
-        for account in accounts:
-            account.held += amount
-        return Hold(self, accounts, amount)
+        return amount
 
     async def take(self, accounts: Sequence[Account], wanted: int, least: int) -> Hold:
         """As `try_take`, but waits its turn while only other calls' holds stand in the way, at most `wait_s_max`."""
@@ -156,13 +166,14 @@ class Budgets:
                 return taken
             blocked = taken
         else:
+            self._within_spent(accounts, wanted, least, self._clock())
             blocked = next(account for account in accounts if account.waiters)
         if len(blocked.waiters) >= WAITERS_MAX:
             raise self._busy(blocked)
         loop = asyncio.get_running_loop()
-        waiter = Waiter(loop.create_future(), accounts, wanted, least)
+        waiter = Waiter(loop.create_future(), accounts, blocked, wanted, least)
         blocked.waiters.append(waiter)
-        waiter.timer = loop.call_later(self._wait_s_max, self._give_up, waiter, blocked)
+        waiter.timer = loop.call_later(self._wait_s_max, self._give_up, waiter)
         # Others may have waited for a thing that is no longer so (a reset, a raised limit).
         self.let_in(blocked, self._clock())
         try:
@@ -170,6 +181,9 @@ class Budgets:
         except asyncio.CancelledError:
             if waiter.future.done() and not waiter.future.cancelled() and waiter.future.exception() is None:
                 waiter.future.result().settle(0, self._clock())
+            else:  # those behind it may be let in now
+                waiter.future.cancel()
+                self.let_in(waiter.blocked_by, self._clock())
             raise
         finally:
             waiter.timer.cancel()
@@ -199,11 +213,15 @@ class Budgets:
                 return
             else:  # its own turn here has come, but another account blocks it: it waits there
                 waiters.popleft()
+                first.blocked_by = taken
                 taken.waiters.append(first)
 
-    def _give_up(self, waiter: Waiter, account: Account) -> None:
+    def _give_up(self, waiter: Waiter) -> None:
+        account = waiter.blocked_by
+        self.let_in(account, self._clock())  # a new period may have begun
         if not waiter.future.done():
-            waiter.future.set_exception(self._busy(account))
+            waiter.future.set_exception(self._busy(waiter.blocked_by))
+            self.let_in(account, self._clock())  # those behind it may want less
 
     def _exceeded(self, account: Account, least: int) -> BudgetExceeded:
         limit = account.limit or 0

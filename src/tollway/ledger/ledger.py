@@ -8,23 +8,30 @@ read back from the journal's own files later. Nothing waits for the storage but 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from msgspec import MsgspecError
+
 from tollway.errors import StorageError, Unavailable
 from tollway.ledger import journal as journals
 from tollway.ledger.budgets import Account, Budgets
 from tollway.ledger.journal import Journal
-from tollway.ledger.record import CallRecord, decode_record, encode_record
+from tollway.ledger.record import CallRecord, decode_record, encode_record, shorten_record
 from tollway.storage import SpendEntry, SpendStore
+
+log = logging.getLogger("tollway")
 
 BATCH_ROWS_MAX = 1000
 QUEUE_ROWS_MAX = 50_000
 DRAIN_S = 0.5
 RETRY_S_MAX = 10.0
 FLUSH_S_MAX = 5.0
+#: A record with more than this in it (metadata, tags and names come from clients) is written without its longest parts.
+RECORD_BYTES_MAX = 256 << 10
 
 #: What is written to find out whether a disk that was full takes bytes again; reading skips it.
 PROBE = b"\xc0"
@@ -67,6 +74,7 @@ class Ledger:
         self._task: asyncio.Task[None] | None = None
         self._storage_away = False
         self._journal_broken = False
+        self._unwritten: list[bytes] = []  # records that the disk has refused
 
     async def open(self) -> None:
         """Replays what dead workers left, then opens this worker's journal and starts the drain."""
@@ -78,10 +86,24 @@ class Ledger:
         """Moves the journals of workers that died into storage; returns how many rows were new there."""
         moved = 0
         for epoch, segments, lock in journals.left_behind(self._directory):
-            for path in segments:
-                for batch in _batches(await asyncio.to_thread(_payloads, path)):
-                    moved += await self._spend.ingest(batch)
-            journals.forget(self._directory, epoch, segments, lock)
+            try:
+                for path in segments:
+                    moved += await self._ingest_segment(path)
+                journals.forget(self._directory, epoch, segments, lock)
+            finally:
+                os.close(lock)
+        return moved
+
+    async def _ingest_segment(self, path: Path) -> int:
+        """Moves one file's records into storage; returns how many were new there. A file with damage in it is kept."""
+        damage: list[int] = []
+        moved = 0
+        for batch in _batches(await asyncio.to_thread(_payloads, path, damage.append), damage.append):
+            moved += await self._spend.ingest(batch)
+        if damage:
+            kept = path.with_suffix(".damaged")
+            await asyncio.to_thread(_keep_copy, path, kept)
+            self._on_trouble(f"{len(damage)} records in the spend journal cannot be read; the file is kept as {kept}")
         return moved
 
     def check_open(self) -> None:
@@ -94,15 +116,17 @@ class Ledger:
             raise Unavailable("The spend journal is full: the database has been away for too long.")
 
     def write(self, record: CallRecord) -> None:
-        """Writes one settled call. About 4 us. A record that the disk refuses stays in memory and closes the ledger to new
-        calls."""
+        """Writes one settled call. About 4 us. What the disk refuses stays in memory and closes the ledger to new calls."""
         payload = encode_record(record)
+        if len(payload) > RECORD_BYTES_MAX:
+            record = shorten_record(record)
+            payload = encode_record(record)
         entry = spend_entry(record, payload)
         try:
             segment = self._journal.append(payload)
-            self._journal_broken = False
         except OSError as error:
             segment = self._journal.segment
+            self._unwritten.append(payload)
             if not self._journal_broken:
                 self._journal_broken = True
                 self._on_trouble(f"the spend journal cannot be written: {error}")
@@ -145,14 +169,19 @@ class Ledger:
             self._wake.clear()
             try:
                 await self._drain()
-                self._heal()
+                if not self._queue:
+                    self._unwritten.clear()
                 pause_s = DRAIN_S
                 self._storage_away = False
-            except StorageError as error:
+            except Exception as error:  # a drain that ends would lose what comes after it
                 if not self._storage_away:
                     self._on_trouble(f"spend rows cannot be stored, they stay in the journal: {error}")
+                if not isinstance(error, StorageError):
+                    log.exception("the drain of the spend journal failed")
                 self._storage_away = True
                 pause_s = min(RETRY_S_MAX, pause_s * 2)
+            self._heal()
+            await self._sync()
             async with self._drained:
                 self._drained.notify_all()
 
@@ -167,37 +196,51 @@ class Ledger:
                 queue.popleft()
             self.rows_drained += count
             if last_segment > self._first_segment and self._lost_track_at is None:
-                await asyncio.to_thread(self._journal.drop_before, last_segment)
-                self._first_segment = last_segment
+                await self._drop_before(last_segment)
         if self._lost_track_at is not None:
             await self._read_back()
-        await asyncio.to_thread(self._journal.sync)
 
     async def _read_back(self) -> None:
         """Ingests what did not fit the queue from the journal's files, up to where the queue starts again."""
-        segment = self._lost_track_at or 0
-        while True:
-            path = self._directory / f"{self.epoch}-{segment}.log"
+        while (segment := self._lost_track_at) is not None:
             last = segment == self._journal.segment
             if last:
                 # From here on new records go to the queue again; those already in the file are read below.
                 self._lost_track_at = None
-            for batch in _batches(await asyncio.to_thread(_payloads, path)):
-                await self._spend.ingest(batch)
-            if last:
-                self.rows_drained = self.rows_written - len(self._queue)
-                return
-            segment += 1
-            self._lost_track_at = segment
+            try:
+                await self._ingest_segment(self._directory / f"{self.epoch}-{segment}.log")
+            except BaseException:
+                self._lost_track_at = segment
+                raise
+            if not last:
+                self._lost_track_at = segment + 1
+            await self._drop_before(segment)
+        self.rows_drained = self.rows_written - len(self._queue)
+
+    async def _drop_before(self, segment: int) -> None:
+        await asyncio.to_thread(self._journal.drop_before, segment)
+        self._first_segment = segment
 
     def _heal(self) -> None:
-        """After a full disk: what is only in memory is in storage now; tries whether the journal takes bytes again."""
-        if self._journal_broken:
+        """After a full disk: tries whether the journal takes again what it refused, as far as that is not in storage yet."""
+        if not self._journal_broken:
+            return
+        try:
+            self._journal.append(PROBE)
+            while self._unwritten:
+                self._journal.append(self._unwritten[-1])
+                self._unwritten.pop()
+            self._journal_broken = False
+        except OSError:
+            return
+
+    async def _sync(self) -> None:
+        put = self._journal.sync()
+        if put is not None:
             try:
-                self._journal.append(PROBE)
-                self._journal_broken = False
-            except OSError:
-                pass
+                await asyncio.to_thread(put)
+            except OSError as error:
+                self._on_trouble(f"the spend journal cannot be put on the disk: {error}")
 
 
 def spend_entry(record: CallRecord, payload: bytes) -> SpendEntry:
@@ -221,11 +264,22 @@ def spend_entry(record: CallRecord, payload: bytes) -> SpendEntry:
     )
 
 
-def _payloads(path: Path) -> list[bytes]:
-    return list(journals.read(path))
+def _payloads(path: Path, on_damage: Callable[[int], object]) -> list[bytes]:
+    return list(journals.read(path, on_damage))
 
 
-def _batches(payloads: list[bytes]) -> Iterable[list[SpendEntry]]:
-    entries = [spend_entry(decode_record(payload), payload) for payload in payloads if payload != PROBE]
+def _batches(payloads: list[bytes], on_damage: Callable[[int], object]) -> Iterable[list[SpendEntry]]:
+    entries = []
+    for place, payload in enumerate(payloads):
+        if payload != PROBE:
+            try:
+                entries.append(spend_entry(decode_record(payload), payload))
+            except MsgspecError:
+                on_damage(place)
     for start in range(0, len(entries), BATCH_ROWS_MAX):
         yield entries[start : start + BATCH_ROWS_MAX]
+
+
+def _keep_copy(path: Path, kept: Path) -> None:
+    kept.write_bytes(path.read_bytes())
+    kept.chmod(0o600)

@@ -6,15 +6,16 @@ record can be read by a new program; `version` rises when a field changes its me
 
 from __future__ import annotations
 
-from msgspec import Struct, msgpack
+from msgspec import Struct, msgpack, structs
 
 from tollway.calls import Cost, Usage
 
 RECORD_VERSION = 1
+NAME_CHARACTERS_MAX = 200
 ERROR_MESSAGE_CHARACTERS_MAX = 500
 
 
-class AttemptRecord(Struct, array_like=True, frozen=True):
+class AttemptRecord(Struct, array_like=True, frozen=True, gc=False):
     """One try at one deployment. `status` is the provider's, 0 when none came; `duration_us` runs to its end or
     failure.
     """
@@ -26,7 +27,7 @@ class AttemptRecord(Struct, array_like=True, frozen=True):
     cost_nano: int
 
 
-class BodyRef(Struct, array_like=True, frozen=True):
+class BodyRef(Struct, array_like=True, frozen=True, gc=False):
     """Where the stored request and reply bodies of a call lie."""
 
     segment: int
@@ -34,7 +35,7 @@ class BodyRef(Struct, array_like=True, frozen=True):
     length: int
 
 
-class CallRecord(Struct, array_like=True, frozen=True, kw_only=True):
+class CallRecord(Struct, array_like=True, frozen=True, kw_only=True, gc=False):
     """One settled call. Times are microseconds since 1970 UTC, money is nano-dollars.
 
     `key` is the virtual key's SHA-256, None for the master key. `model` is the public name that was asked for,
@@ -96,3 +97,13 @@ class CallRecord(Struct, array_like=True, frozen=True, kw_only=True):
 
 encode_record = msgpack.Encoder().encode
 decode_record = msgpack.Decoder(CallRecord).decode
+
+
+def shorten_record(record: CallRecord) -> CallRecord:
+    """Without metadata and tags, its names cut: what is charged to whom stays whole."""
+    names = {
+        name: value[:NAME_CHARACTERS_MAX]
+        for name in ("end_user", "path", "model", "model_group", "request_id", "session_id", "provider_model")
+        if (value := getattr(record, name)) is not None
+    }
+    return structs.replace(record, metadata=b"", tags=(), **names)

@@ -6,14 +6,18 @@ An operation is one object with the names of the `Operation` protocol; endpoints
 from __future__ import annotations
 
 import json as careful_json
+import re
+from collections.abc import Iterable
 from functools import cache
 from typing import Any, Protocol
 
 from msgspec import DecodeError, Raw, ValidationError, convert
 from msgspec.json import Decoder, encode
 
-from tollway.calls import Call, Reply
+from tollway.calls import Call, Reply, Usage
 from tollway.errors import BadRequest, Unauthenticated
+from tollway.multipart import Form, is_form, read_form
+from tollway.pricing.price import Price
 from tollway.snapshot import Deployment
 from tollway.upstream.wire import WireReply, WireRequest
 
@@ -32,6 +36,8 @@ WITHOUT_EFFECT = ("allowed_openai_params", "cache", "modify_params", "priority")
 #: Nothing may drop these: without them there is no call.
 KEPT_FIELDS = frozenset({"model", "messages", "stream"})
 SPECIAL_FIELDS = GATEWAY_FIELDS | REFUSED_FIELDS
+#: Of the gateway's fields, those that hold a text even where it looks like a number.
+TEXT_FIELDS = frozenset({"litellm_call_id", "litellm_session_id", "litellm_trace_id"})
 RETRIES_MAX = 10
 
 _fields = Decoder(dict[str, Raw])
@@ -44,7 +50,7 @@ class Operation(Protocol):
     name: str  # one of providers.OPERATIONS
     call_type: str  # LiteLLM's word for it in spend rows
     dialect: Any  # how the client speaks: a module of tollway.dialects
-    streams_any: bool  # a reply may be a stream of bytes that is not events (audio)
+    streams_any: bool  # a stream may be anything that its content type tells: it is opened by `open_stream`
 
     def parse(self, call: Call) -> None:
         """Fills the call from its body. Raises BadRequest."""
@@ -63,6 +69,18 @@ class Operation(Protocol):
 
     def decode(self, call: Call, deployment: Deployment, wire: WireReply) -> Reply:
         """A whole answer. Raises UpstreamBroken."""
+        ...
+
+    def estimate(self, call: Call, reply: Reply) -> Usage:
+        """Usage of an answer whose provider did not say."""
+        ...
+
+    def input_bound(self, call: Call, output_tokens: int) -> Usage:
+        """The most that a call may have used of which nothing is known but that it was sent."""
+        ...
+
+    def price(self, call: Call, deployment: Deployment) -> Price | None:
+        """The price of this very call where the deployment has none that holds for all."""
         ...
 
 
@@ -89,6 +107,7 @@ def _holds_each_once(fields: dict[str, Raw], body: bytes) -> bool:
     and values; there a member that stands twice leaves bytes that no member explains: its first value is not the value that
     was kept, or its key is not the key that comes next.
     """
+    body = body.rstrip()
     if len(body) == 1 + sum([len(key) + len(bytes(value)) + 4 for key, value in fields.items()]):
         return True
     at = body.find(b"{") + 1
@@ -243,3 +262,225 @@ def convert_or(value: Any, type_: Any, otherwise: Any) -> Any:
         return convert(value, type_)
     except ValidationError:
         return otherwise
+
+
+# --- what passes through -------------------------------------------------------------------------------------------
+
+#: Client headers that travel on, by the provider's dialect.
+FORWARDED: dict[str, tuple[bytes, ...]] = {
+    "openai_chat": (b"openai-organization", b"openai-project", b"openai-beta", b"traceparent"),
+    "anthropic_messages": (b"anthropic-beta", b"traceparent"),
+}
+#: What a provider may say its reply is; anything else is handed on as bytes without a meaning.
+CONTENT_TYPES = re.compile(
+    rb"(?i)((?:audio|image|video)/[\w.+-]+|application/(?:json|octet-stream|ogg|x-subrip|x-ndjson)"
+    rb"|text/(?:plain|vtt|srt|event-stream))[ \t]*(?:;[\x20-\x7e]*)?"
+)
+#: The head of a stream of events.
+STREAM_HEAD = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
+_DATA_URL = re.compile(rb'"data:[^",\\]{0,200};base64,[^"]*"')
+
+
+def forwarded_head(call: Call, dialect: str) -> bytes:
+    """What of the client's own headers travels on: an allow-list per dialect."""
+    seen = call.client_headers
+    return b"".join([b"%b: %b\r\n" % (name, seen[name]) for name in FORWARDED.get(dialect, ()) if name in seen])
+
+
+def media_type(wire: WireReply) -> bytes:
+    """What the provider says its reply is, in lower case and without parameters; b"" where it does not."""
+    named = dict(wire.headers).get(b"content-type", b"")
+    return named.partition(b";")[0].strip().lower()
+
+
+def content_type_line(wire: WireReply) -> bytes:
+    """The provider's content type as a header line of ours."""
+    named = dict(wire.headers).get(b"content-type", b"").strip()
+    return b"content-type: %b\r\n" % (named if CONTENT_TYPES.fullmatch(named) else b"application/octet-stream")
+
+
+def without_media(value: bytes) -> tuple[int, int]:
+    """(bytes of text, count of pictures and the like) in JSON whose media stand in it as data URLs."""
+    if b";base64," not in value:
+        return len(value), 0
+    text, found = _DATA_URL.subn(b'""', value)
+    return len(text), found
+
+
+class Passing:
+    """What embeddings, pictures and sound share. The body, JSON or a form, passes through as the client's own bytes, but
+    for the model's name and the gateway's fields. There is no output limit: a budget has room for a call as it was asked,
+    or not at all.
+    """
+
+    name = ""
+    call_type = ""
+    streams_any = True
+    needed = ""  # the field without which there is no call
+    form_taken = False
+    json_taken = True
+
+    def __init__(self, dialect: Any) -> None:
+        self.dialect = dialect
+
+    # --- what is asked
+
+    def parse(self, call: Call) -> None:
+        content_type = call.client_headers.get(b"content-type", b"")
+        if self.form_taken and is_form(content_type):
+            call.form = read_form(call.body, content_type)
+            _take_gateway_parts(call, call.form)
+            given: Iterable[str] = call.form.names()
+        elif self.json_taken:
+            call.fields = fields = decode_fields(call.body)
+            take_gateway_fields(call, fields)
+            _take_own_metadata(call, fields)
+            given = fields
+        else:
+            raise BadRequest(f"{call.path}: expected a body of the type multipart/form-data.", param="request_body")
+        call.body_model = asked(call, "model", str, "a string") or ""
+        call.model_asked = call.route_model or call.body_model
+        if not call.model_asked and not call.snapshot.config.single_model:
+            raise BadRequest("you must provide a model parameter", param="model")
+        if self.needed not in {name.removesuffix("[]") for name in given}:
+            raise BadRequest(f"{call.path}: Missing required parameter: {self.needed!r}.", param=self.needed)
+        call.end_user = asked(call, "user", str, "a string") or call.end_user
+        call.streaming = self.streams(call)
+
+    def streams(self, call: Call) -> bool:
+        """Whether the client asked for events."""
+        return bool(asked(call, "stream", bool, "true or false"))
+
+    def is_streamed(self, call: Call) -> bool:
+        """Whether the reply may come piece by piece."""
+        return call.streaming
+
+    # --- what it may cost
+
+    def bound(self, call: Call) -> tuple[int, int]:
+        most = max(self.dearest(call, price) for price in call.model.reachable)
+        return most, most
+
+    def dearest(self, call: Call, price: Price) -> int:
+        """The most nano-dollars that the call can cost at this price."""
+        raise NotImplementedError
+
+    def shorten(self, call: Call, nano: int) -> None:
+        raise RuntimeError(f"{self.name} has no output limit to lower, so no hold of it is smaller than its bound")
+
+    def estimate(self, call: Call, reply: Reply) -> Usage:
+        return self.input_bound(call, 0)
+
+    def input_bound(self, call: Call, output_tokens: int) -> Usage:
+        raise NotImplementedError
+
+    def price(self, call: Call, deployment: Deployment) -> Price | None:
+        return None
+
+    # --- there and back
+
+    def encode(self, call: Call, deployment: Deployment) -> WireRequest:
+        content_type = b"application/json" if call.form is None else call.client_headers[b"content-type"]
+        return WireRequest(
+            origin=deployment.origin,
+            head=deployment.head(self.name)
+            + forwarded_head(call, deployment.dialect)
+            + b"content-type: %b\r\n" % content_type,
+            body=_json_body(call, deployment) if call.form is None else _form_body(call, call.form, deployment),
+            streaming=self.is_streamed(call),
+            reply_bytes_max=call.snapshot.config.bounds.reply_bytes_max,
+        )
+
+
+def asked(call: Call, name: str, type_: Any, expected: str) -> Any:
+    """The value of a field of the body, JSON or form, or None. Raises BadRequest saying what was `expected`."""
+    if call.form is None:
+        return value_of(call.fields, name, type_, expected)
+    text: str | None = call.form.text(name)
+    if text is None or type_ is str:
+        return text
+    try:
+        return _decoder(type_).decode(text.strip().lower() or "null")
+    except (ValidationError, DecodeError) as error:
+        raise BadRequest(f"{name} must be {expected}.", param=name) from error
+
+
+def _take_own_metadata(call: Call, fields: dict[str, Raw]) -> None:
+    """None of these APIs knows `metadata`: it is for our own logs."""
+    metadata = value_of(fields, "metadata", dict[str, Any], "an object")
+    fields.pop("metadata", None)
+    if metadata is not None:
+        take_metadata(call, metadata)
+
+
+def _take_gateway_parts(call: Call, form: Form) -> None:
+    """Consumes the parts of a form that are for the gateway. A list's parts are called `tags[]`, an object's
+    `metadata[team]`.
+    """
+    found: dict[str, Any] = {}
+    names = set()
+    for part in form.parts:
+        base, bracket, rest = part.name.partition("[")
+        if base not in SPECIAL_FIELDS and base != "metadata":
+            continue
+        names.add(part.name)
+        text = form.text_of(part)
+        if not bracket:
+            found[base] = text if base in TEXT_FIELDS else _json_in(text)
+        elif rest == "]":
+            found[base] = [*(found[base] if isinstance(found.get(base), list) else ()), text]
+        else:
+            found[base] = {**(found[base] if isinstance(found.get(base), dict) else {}), rest[:-1]: text}
+    if not found:
+        return
+    drops = found.get("additional_drop_params")
+    if isinstance(drops, list):
+        names.update(name for name in form.names() if name in drops and name not in KEPT_FIELDS)
+        call.dropped.extend(name for name in drops if name in form.names() and name not in KEPT_FIELDS)
+    fields = {name: raw(value) for name, value in found.items()}
+    take_gateway_fields(call, fields)
+    _take_own_metadata(call, fields)
+    form.hide(names)
+
+
+def _json_in(text: str) -> Any:
+    """What a part's text means: JSON where it is JSON, else the text itself."""
+    try:
+        return careful_json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _json_body(call: Call, deployment: Deployment) -> bytes:
+    fields = {**deployment.defaults, **call.fields, "model": raw(deployment.target), **deployment.extra_body}
+    for name in deployment.entry.additional_drop_params:
+        if fields.pop(name, None) is not None:
+            call.dropped.append(name)
+    return encode(fields)
+
+
+def _form_body(call: Call, form: Form, deployment: Deployment) -> bytes:
+    given = form.names()
+    drops = given.intersection(deployment.entry.additional_drop_params)
+    call.dropped.extend(drops)
+    replaced_whole = {*deployment.extra_body, *(name + "[]" for name in deployment.extra_body)}
+    added: list[tuple[str, bytes]] = []
+    for name, value in {**deployment.defaults, **deployment.extra_body}.items():
+        if name in deployment.extra_body or not {name, name + "[]"} & given:
+            added += _parts_of(name, value)
+    target = deployment.target.encode()
+    if "model" not in given:
+        added.append(("model", target))
+    return form.rewritten(replaced={"model": target}, dropped=drops | replaced_whole, added=added)
+
+
+def _parts_of(name: str, value: Raw) -> list[tuple[str, bytes]]:
+    """A setting as the parts of a form that say the same."""
+    said = careful_json.loads(bytes(value))
+    if said is None:
+        return []
+    if isinstance(said, str):
+        return [(name, said.encode())]
+    if isinstance(said, list):
+        return [part for each in said for part in _parts_of(name + "[]", raw(each))]
+    return [(name, bytes(value))]

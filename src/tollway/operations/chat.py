@@ -17,6 +17,7 @@ from tollway.dialects import About, JsonToolText, Relay, Traits, TranslatingRela
 from tollway.errors import BadRequest, UpstreamBroken
 from tollway.operations import (
     decode_fields,
+    forwarded_head,
     raw,
     take_gateway_fields,
     take_metadata,
@@ -24,6 +25,7 @@ from tollway.operations import (
     value_of,
 )
 from tollway.pricing.bound import NO_MEDIA, Media, affordable_output_tokens, input_tokens_bound, most_expensive
+from tollway.pricing.price import Price
 from tollway.snapshot import Deployment
 from tollway.upstream.wire import WireReply, WireRequest
 
@@ -84,6 +86,10 @@ class Chat:
         floor = min(output, call.snapshot.config.money.output_tokens_floor)
         n = self._choices(call)
         prices = call.model.reachable
+        if len(prices) == 1:
+            price = prices[0]
+            most = most_expensive(price, input_tokens, output, n)
+            return most, most if floor == output else most_expensive(price, input_tokens, floor, n)
         return (
             max(most_expensive(price, input_tokens, output, n) for price in prices),
             max(most_expensive(price, input_tokens, floor, n) for price in prices),
@@ -105,6 +111,9 @@ class Chat:
     def input_bound(self, call: Call, output_tokens: int) -> Usage:
         """The most that a call may have used of which nothing is known but that it was sent."""
         return Usage(input=self._input_tokens(call), output=output_tokens)
+
+    def price(self, call: Call, deployment: Deployment) -> Price | None:
+        return None
 
     def _input_tokens(self, call: Call) -> int:
         body = call.body
@@ -185,10 +194,7 @@ class Chat:
 
     def _forwarded_head(self, call: Call, deployment: Deployment) -> bytes:
         """What of the client's own headers travels on: an allow-list per dialect."""
-        seen = call.client_headers
-        head = b"".join(
-            [b"%b: %b\r\n" % (name, seen[name]) for name in FORWARDED.get(deployment.dialect, ()) if name in seen]
-        )
+        head = forwarded_head(call, deployment.dialect)
         if call.encoded is not None and call.encoded.betas:
             head += b"anthropic-beta: %b\r\n" % ",".join(call.encoded.betas).encode()
         return head
@@ -236,13 +242,6 @@ class Chat:
             usage_wanted=call.usage_wanted,
             choices=self._choices(call),
         )
-
-
-#: Client headers that travel on, by the provider's dialect.
-FORWARDED: dict[str, tuple[bytes, ...]] = {
-    "openai_chat": (b"openai-organization", b"openai-project", b"openai-beta", b"traceparent"),
-    "anthropic_messages": (b"anthropic-beta", b"traceparent"),
-}
 
 
 def _without_media(fields: dict[str, Raw]) -> tuple[int, Media]:

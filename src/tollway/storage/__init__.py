@@ -186,7 +186,7 @@ class SpendRow(Struct, array_like=True, frozen=True):
     output_tokens: int = 0
 
 
-class SpendEntry(Struct, array_like=True, frozen=True):
+class SpendEntry(Struct, array_like=True, frozen=True, gc=False):
     """A SpendRow on its way into a storage, with the budgets that it counts against."""
 
     epoch: int
@@ -258,11 +258,12 @@ class Spent(Struct, frozen=True):
 
 
 class SpendStore(Protocol):
-    async def ingest(self, batch: Sequence[SpendEntry]) -> int:
+    async def ingest(self, batch: Sequence[SpendEntry], *, leased: bool = False) -> int:
         """Keeps these calls and raises what was spent, in one transaction; returns how many were new.
 
         A row that is already there is skipped and charges nothing. A charge to a key that is gone is dropped, its row
-        stays.
+        stays. `leased`: the rows are all of one worker that spends from leases; what is charged now is no longer
+        outstanding in them.
         """
 
     async def page(self, which: SpendFilter, *, limit: int, offset: int = 0) -> tuple[list[SpendRow], int]:
@@ -293,6 +294,76 @@ class SpendStore(Protocol):
         """
 
 
+class LeaseWant(Struct, frozen=True, kw_only=True):
+    """What a worker asks of one budget's period.
+
+    `granted_nano` is all that it knows to have been granted there so far, less what it gave back: the storage lowers its
+    own number to it, so that a grant whose answer was lost is not lost for good. It needs `least_nano` more (0: nothing
+    waits for it) and likes to have `more_nano`.
+    """
+
+    scope: str
+    id: str
+    period_start_us: int
+    limit_nano: int
+    granted_nano: int
+    least_nano: int
+    more_nano: int
+
+
+class LeaseKept(Struct, frozen=True):
+    """A worker's lease of one budget's period after it gave some back."""
+
+    scope: str
+    id: str
+    period_start_us: int
+    granted_nano: int
+
+
+class LeaseState(Struct, frozen=True, kw_only=True):
+    """One worker's lease of one budget's period, as the storage has it.
+
+    `charged_nano` of what was `granted_nano` is in `spent_nano` already, which is what all workers spent as far as it is
+    stored. `wanted`: others would like to have what is idle of it. A key that is gone is not `known`. When a newer
+    period has begun, `period_start_us` names it and the lease is empty.
+    """
+
+    scope: str
+    id: str
+    period_start_us: int
+    granted_nano: int = 0
+    charged_nano: int = 0
+    spent_nano: int = 0
+    wanted: bool = False
+    known: bool = True
+
+
+class LeaseStore(Protocol):
+    """How workers share budgets: each spends from what it has leased, and
+
+        spent + the sum of what is outstanding in leases <= limit
+
+    holds in every transaction, but for what a provider bills above its hold. Outstanding is what was granted and neither
+    charged nor given back, at least nothing. A worker is known by its epoch; a lease belongs to one period of a budget.
+    """
+
+    async def lease(self, epoch: int, wants: Sequence[LeaseWant], *, workers: int) -> list[LeaseState]:
+        """Grants what fits, in one transaction: each want's least or nothing, and beyond it up to what it likes, but no
+        more than its share of the half of what is left. Answers in the order of `wants`.
+
+        Where the least does not fit because of others' leases, those are marked as wanted.
+        """
+
+    async def give_back(self, epoch: int, kept: Sequence[LeaseKept]) -> None:
+        """Lowers leases to what is kept, and takes their marks away. Doing it twice changes nothing."""
+
+    async def states(self, epoch: int, *, wanted_only: bool = False) -> list[LeaseState]:
+        """A worker's leases of the periods in force; also of budgets that it only charged."""
+
+    async def end(self, epoch: int) -> None:
+        """Forgets a worker's leases. Only once all that it charged is ingested."""
+
+
 class Storage(Protocol):
     """An open storage. The one who opened it closes it."""
 
@@ -301,6 +372,12 @@ class Storage(Protocol):
 
     @property
     def spend(self) -> SpendStore: ...
+
+    @property
+    def leases(self) -> LeaseStore: ...
+
+    async def key_changes(self) -> int:
+        """A number that rises with every change to keys by anybody (not by charges): who keeps keys in memory compares."""
 
     async def check(self) -> None:
         """Raises StorageError when the storage does not answer."""
@@ -359,6 +436,23 @@ def sum_charges(entries: Sequence[SpendEntry]) -> dict[tuple[str, str, int], tup
             so_far = sums.get(account)
             sums[account] = (nano, at) if so_far is None else (so_far[0] + nano, max(at, so_far[1]))
     return dict(sorted(sums.items()))
+
+
+def judge_lease(
+    want: LeaseWant, *, granted: int, charged: int, wanted: bool, others: int, spent: int, workers: int
+) -> tuple[int, bool]:
+    """(what is granted in all after `LeaseStore.lease`, whether others' leases stand in the way).
+
+    `granted`, `charged` and `wanted` are the worker's own lease as it is, `others` what is outstanding in all others.
+    A lease that was charged beyond what was granted is made up for first: that money is in `spent` already.
+    """
+    granted = min(granted, want.granted_nano)
+    free = want.limit_nano - spent - others - max(0, granted - charged)
+    fits = free + max(0, charged - granted)
+    if want.least_nano > fits:
+        return granted, others > 0
+    share = 0 if wanted else min(want.more_nano, free // (2 * workers))
+    return granted + max(want.least_nano, share, 0), False
 
 
 def merge_predecessors(groups: Sequence[SpendGroup], successors: Mapping[bytes, bytes]) -> list[SpendGroup]:

@@ -95,7 +95,29 @@ spent = Table(
     Column("reset_us", BigInteger),
 )
 
-TABLES = (keys, key_predecessors, spend_rows, spent)
+# What workers may spend of shared budgets; outstanding is what was granted less what was charged.
+leases = Table(
+    "leases",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("period_start_us", BigInteger, primary_key=True, autoincrement=False),
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    Column("granted_nano", BigInteger, nullable=False),
+    Column("charged_nano", BigInteger, nullable=False),
+    Column("wanted", SmallInteger, nullable=False),
+    Index("leases_by_epoch", "epoch", "wanted"),
+)
+
+# How often something was changed ("keys"), for those who keep it in memory.
+changes = Table(
+    "changes",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+)
+
+TABLES = (keys, key_predecessors, spend_rows, spent, leases, changes)
 
 
 def schema_text(dialect: Dialect) -> str:

@@ -375,6 +375,12 @@ def test_a_choice_without_tools_is_not_sent() -> None:
         ),
         (Traits(model="m"), ReasoningOptions("high"), None, {"thinking": None, "dropped": ["reasoning_effort"]}),
         (Traits(model="m"), ReasoningOptions("none"), None, {"thinking": None, "dropped": []}),
+        (
+            Traits(model="m", reasoning=False),
+            ReasoningOptions(budget_tokens=2000),
+            None,
+            {"thinking": None, "dropped": ["reasoning_effort"]},
+        ),
     ],
 )
 def test_how_much_to_think_is_said_in_the_models_way(

@@ -106,10 +106,11 @@ def test_a_text_document_is_text() -> None:
         (ReasoningOptions(budget_tokens=32000), Traits(model="m"), {"reasoning_effort": "high"}),
         (
             ReasoningOptions(budget_tokens=5000),
-            Traits(model="m", legacy_thinking=True),
+            Traits(model="m", thinking_field=True),
             {"thinking": {"type": "enabled", "budget_tokens": 5000}},
         ),
         (ReasoningOptions("low", adaptive=True), Traits(model="m"), {"reasoning_effort": "low"}),
+        (ReasoningOptions("high"), Traits(model="m", reasoning=False), {}),
         (None, Traits(model="m"), {}),
     ],
 )

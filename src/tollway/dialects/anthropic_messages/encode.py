@@ -263,6 +263,10 @@ class _Writer:
         if options is None:
             return False
         adaptive, legacy = self._traits.adaptive_thinking, self._traits.legacy_thinking
+        if not self._traits.reasoning:
+            if options.effort != "none":
+                leave_out(self._conversation, self._traits, "reasoning_effort", NAME)
+            return False
         if options.effort == "none":
             if adaptive or legacy:
                 fields["thinking"] = {"type": "disabled"}

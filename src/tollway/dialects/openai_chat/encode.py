@@ -281,10 +281,12 @@ def _encode_reasoning(conversation: Conversation, traits: Traits, fields: dict[s
     options = conversation.reasoning
     if options is None:
         return
+    if not traits.reasoning:
+        if options.effort != "none":
+            leave_out(conversation, traits, "reasoning_effort", NAME)
+        return
     effort = options.effort
-    if (
-        traits.adaptive_thinking or traits.legacy_thinking
-    ):  # a compatible server in front of a model that takes `thinking`
+    if traits.thinking_field:
         thinking: dict[str, Any] = {}
         if options.budget_tokens is not None:
             thinking = {"type": "enabled", "budget_tokens": options.budget_tokens}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tollway.errors import StorageError
 
-HEAD = "0001"
+HEAD = "0002"
 
 
 def upgrade(url: str, *, to: str = HEAD) -> None:
