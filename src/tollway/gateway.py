@@ -98,7 +98,7 @@ class Gateway:
         self._wall = wall
         self._chance = chance
         takes: dict[Callable[..., Step], Callable[[Step], Step]] = {
-            report: lambda next: report(next, ledger, told, bodies, self._now_us),
+            report: lambda next: report(next, ledger, told, bodies, monotonic),
             authenticate: lambda next: authenticate(next, wall),
             read: read,
             allow_model: allow_model,
@@ -110,16 +110,13 @@ class Gateway:
             step = takes[policy](step)
         self.reply = step
 
-    def _now_us(self) -> int:
-        return int(self._wall() * 1_000_000)
-
     # --- the whole of it
 
     async def serve(self, call: Call) -> None:
         """Answers one call on its line: the reply, or the error in the client's own dialect."""
-        task = asyncio.current_task()
-        assert task is not None
-        call.line.when_gone(task.cancel)
+        if call.line.gone:
+            return
+        call.line.cancel_when_gone()
         try:
             reply = await self.reply(call)
             if reply.body is not None:
@@ -180,33 +177,39 @@ class Gateway:
 
     async def reply_with_retries(self, call: Call, model: Model) -> Reply:
         deployments = model.deployments
-        if len(deployments) == 1 and not model.fallbacks:
-            deployment = deployments[0]
-        else:
-            deployment = choose(deployments, now=self._now(), chance=self._chance())
+        deployment = choose(deployments, now=self._now(), chance=self._chance())
+        try:
+            return await self.reply_once(call, deployment)
+        except UpstreamError as error:
+            return await self._reply_elsewhere(call, model, deployment, error)
+
+    async def _reply_elsewhere(self, call: Call, model: Model, failed: Deployment, error: UpstreamError) -> Reply:
+        """The further tries: at other deployments at once, at the only one after a pause."""
+        deployments = model.deployments
         tried: list[Deployment] = []
-        retries_left = self._retries(call, deployment)
+        retries_left = self._retries(call, failed)
         pause_s = RETRY_PAUSE_S_FIRST
         while True:
-            try:
-                return await self.reply_once(call, deployment)
-            except UpstreamError as error:
-                self._note_failure(call, model, deployment, error)
-                tried.append(deployment)
-                elsewhere = len({id(d) for d in tried}) < len(deployments)
-                if not error.retryable or retries_left <= 0:
-                    raise
-                if isinstance(error, UpstreamAccountError) and not elsewhere:
-                    raise
-                if not elsewhere:
-                    wanted = error.retry_after_s or 0.0
-                    if wanted > RETRY_AFTER_S_MAX:
-                        raise
-                    await asyncio.sleep(max(wanted, call.snapshot.config.routing.retry_after_s_min, pause_s))
-                    pause_s = min(pause_s * 2, RETRY_PAUSE_S_MAX)
+            self._note_failure(call, model, failed, error)
+            tried.append(failed)
+            elsewhere = len({id(d) for d in tried}) < len(deployments)
+            if not error.retryable or retries_left <= 0:
+                raise error
+            if isinstance(error, UpstreamAccountError) and not elsewhere:
+                raise error
+            if not elsewhere:
+                wanted = error.retry_after_s or 0.0
+                if wanted > RETRY_AFTER_S_MAX:
+                    raise error
+                await asyncio.sleep(max(wanted, call.snapshot.config.routing.retry_after_s_min, pause_s))
+                pause_s = min(pause_s * 2, RETRY_PAUSE_S_MAX)
             retries_left -= 1
             call.retries_used += 1
-            deployment = choose(deployments, now=self._now(), chance=self._chance(), tried=tried if elsewhere else ())
+            failed = choose(deployments, now=self._now(), chance=self._chance(), tried=tried if elsewhere else ())
+            try:
+                return await self.reply_once(call, failed)
+            except UpstreamError as again:
+                error = again
 
     def _retries(self, call: Call, deployment: Deployment) -> int:
         if call.retries_asked is not None:
@@ -302,7 +305,7 @@ class Gateway:
         now = self._now()
         attempt.duration_us = int((now - started) * 1e6)
         deployment.health.succeeded(now)
-        call.first_byte_us = self._now_us()
+        call.first_byte_us = call.started_us + int((now - call.started) * 1e6)
         reply.attempt = attempt
         if reply.body is not None:
             self._price(call, reply, deployment)

@@ -8,7 +8,7 @@ referred to here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import translate
 from hashlib import sha256
 from typing import Any
@@ -29,6 +29,9 @@ from tollway.upstream.wire import Deadlines, Origin, Tls
 #: Models made from a wildcard entry, kept so that they are bound once.
 WILDCARD_MODELS_MAX = 4096
 CONNECT_S = 10.0
+#: How much a model is taken to write at most where the catalog does not know.
+OUTPUT_TOKENS_OTHERWISE = 4096
+FALLBACK_KINDS = ("general", "context_window", "content_policy")
 #: How long a provider may say nothing, where the configuration does not tell: reasoning models think for minutes.
 STALL_S_DEFAULT = 600.0
 
@@ -92,9 +95,10 @@ class Deployment:
 
 
 class Model:
-    """A public name and who can serve it. `reachable` are all prices that a call to it may come to, fallbacks included."""
+    """A public name and who can serve it. `reachable` are all prices that a call to it may come to, `output_tokens_max` the most
+    that it may write without a limit of its own: fallbacks included."""
 
-    __slots__ = ("deployments", "fallbacks", "name", "output_tokens_max", "reachable", "unpriced")
+    __slots__ = ("blocked", "deployments", "fallbacks", "free", "name", "output_tokens_max", "reachable", "unpriced")
 
     def __init__(self, name: str, deployments: tuple[Deployment, ...]) -> None:
         self.name = name
@@ -102,7 +106,9 @@ class Model:
         self.fallbacks: tuple[str, ...] = ()
         self.reachable: tuple[Price, ...] = ()
         self.unpriced = False
-        self.output_tokens_max = 4096
+        self.free = False  # whatever a call to it comes to costs nothing
+        self.blocked = all(deployment.entry.blocked for deployment in deployments)
+        self.output_tokens_max = OUTPUT_TOKENS_OTHERWISE
 
 
 class Key:
@@ -213,15 +219,11 @@ class Snapshot:
             if "*" not in d.provider_model
         }
         self._by_id = {d.id: Model(model.name, (d,)) for model in models.values() for d in model.deployments}
-        for single in self._by_id.values():
-            self._complete(single)
-        for model in models.values():
-            self._complete(model)
-        for model in models.values():
-            model.reachable, model.unpriced = self._reach(model, set())
-        for single in self._by_id.values():
-            single.reachable, single.unpriced = self._reach(single, set())
         self.single = models.get(config.single_model) if config.single_model else None
+        for model in (*models.values(), *self._by_id.values()):
+            self._name_fallbacks(model)
+        for model in (*models.values(), *self._by_id.values()):
+            self._reach(model)
 
     def resolve(self, name: str, aliases: Mapping[str, str] | None = None) -> Model | None:
         """The model that a requested name means, or None. About 0.2 us for a plain name."""
@@ -254,11 +256,11 @@ class Snapshot:
             except LookupError:
                 continue
             model = Model(name, (deployment,))
-            self._complete(model)
-            model.reachable, model.unpriced = self._reach(model, set())
+            self._name_fallbacks(model)
             if len(self._made) >= WILDCARD_MODELS_MAX:
                 self._made.pop(next(iter(self._made)))
-            self._made[name] = model
+            self._made[name] = model  # before its reach is known: models may be each other's fallbacks
+            self._reach(model)
             return model
         return None
 
@@ -293,34 +295,36 @@ class Snapshot:
         model = self.models.get(name)
         return model.deployments[0].entry.access_groups if model is not None and model.deployments else ()
 
-    def _complete(self, model: Model) -> None:
+    def with_fallbacks(self, model: Model, names: Sequence[str]) -> Model:
+        """The same model for a call that names its own fallbacks, or wants none."""
+        other = Model(model.name, model.deployments)
+        other.fallbacks = tuple(names)
+        self._reach(other, names)
+        return other
+
+    def _name_fallbacks(self, model: Model) -> None:
         routing = self.config.routing
         general = routing.fallbacks.get(model.name) or routing.fallbacks.get("*") or routing.default_fallbacks
         model.fallbacks = tuple(name for name in general if name != model.name)[: routing.fallbacks_max]
-        limits = [d.facts.output_tokens_max for d in model.deployments if d.facts and d.facts.output_tokens_max]
-        model.output_tokens_max = max(limits) if limits else 4096
 
-    def _reach(self, model: Model, seen: set[str]) -> tuple[tuple[Price, ...], bool]:
-        seen.add(model.name)
-        prices: list[Price] = []
-        unpriced = False
-        for deployment in model.deployments:
+    def _reach(self, model: Model, names: Sequence[str] | None = None) -> None:
+        """Works out what a call to `model` can come to: its own deployments and those of its fallbacks."""
+        if names is None:
+            names = [n for kind in FALLBACK_KINDS for n in self.fallbacks_of(model, kind)]
+        others = [other for name in dict.fromkeys(names) if (other := self.resolve(name)) is not None]
+        prices: dict[str, Price] = {}
+        limits = []
+        model.unpriced = False
+        for deployment in (*model.deployments, *(d for other in others for d in other.deployments)):
             if deployment.price is not None:
-                prices.append(deployment.price)
+                prices[deployment.price.version] = deployment.price
             elif not deployment.entry.unpriced_allowed:
-                unpriced = True
-        routing = self.config.routing
-        for name in (
-            *model.fallbacks,
-            *routing.context_window_fallbacks.get(model.name, ()),
-            *routing.content_policy_fallbacks.get(model.name, ()),
-        ):
-            other = self.models.get(name)
-            if other is not None and name not in seen:
-                more, missing = self._reach(other, seen)
-                prices.extend(more)
-                unpriced = unpriced or missing
-        return tuple({price.version: price for price in prices}.values()), unpriced
+                model.unpriced = True
+            facts = deployment.facts
+            limits.append((facts.output_tokens_max if facts is not None else None) or OUTPUT_TOKENS_OTHERWISE)
+        model.reachable = tuple(prices.values())
+        model.free = all(price.free for price in model.reachable)
+        model.output_tokens_max = max(limits, default=OUTPUT_TOKENS_OTHERWISE)
 
 
 class Snapshots:
@@ -361,7 +365,7 @@ class Binder:
         *,
         resolve: Callable[[str, str | None, Callable[[str], str | None]], tuple[Provider, str]],
         parse_url: Callable[[str, Tls], tuple[Origin, str]],
-        custom_price: Callable[[dict[str, Any], ModelFacts | None], Price | None],
+        custom_price: Callable[..., Price | None],
         health: dict[str, Health],
         paces: dict[str, Pace],
         local: Callable[[str], tuple[str, Secret] | None],
@@ -375,6 +379,7 @@ class Binder:
         self._custom_price = custom_price
         self._health = health
         self._paces = paces
+        self._workers = workers
         self._local = local
         self._user_agent = user_agent
         self._operations = operations
@@ -395,13 +400,15 @@ class Binder:
         d.health = self._health.setdefault(d.id, Health())
         d.pace = None
         if entry.rpm is not None or entry.tpm is not None or entry.parallel_max is not None:
-            d.pace = self._paces.setdefault(d.id, Pace())
+            d.pace = self._paces.setdefault(d.id, Pace(workers=self._workers))
             d.pace.change(rpm=entry.rpm, tpm=entry.tpm, parallel_max=entry.parallel_max)
         d.weight = entry.weight if entry.weight is not None else float(entry.rpm or 1)
         d.order = entry.order if entry.order is not None else 1
         d.usage_refused = not provider.introduction.stream_usage
         d.facts = self.catalog.find(provider.name, entry.base_model or target)
-        d.price = self._custom_price(entry.prices, d.facts) if entry.prices else d.facts.price if d.facts else None
+        d.price = d.facts.price if d.facts else None
+        if entry.prices:
+            d.price = self._custom_price(entry.prices, d.facts, mode=entry.mode)
         if provider.name == "local" and not entry.prices:
             d.price = self._custom_price({"input_cost_per_token": "0", "output_cost_per_token": "0"}, None)
         drop = entry.drop_params if entry.drop_params is not None else self.config.params.drop_params

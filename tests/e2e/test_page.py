@@ -174,9 +174,10 @@ def test_openclaw_takes_the_config_file_as_written(
     claw = OpenClaw(installed, tmp_path / "claw")
     try:
         claw.config_path.parent.mkdir(parents=True)
-        claw.config_path.write_text(shell.typed(block("openai-completions")))
         claw.environment["LITELLM_API_KEY"] = key
-        assert json.loads(claw.run("config", "validate", "--json").stdout)["valid"] is True
+        for config in ("mediaModels", "openai-completions"):
+            claw.config_path.write_text(shell.typed(block(config)))
+            assert json.loads(claw.run("config", "validate", "--json").stdout)["valid"] is True
         for model in ("claude-opus-4-6", "gpt-4o"):
             assert claw.exec(word("TEXT"), model=f"litellm/{model}")["final"] == f"E2E-TEXT-OK from {model}"
     finally:

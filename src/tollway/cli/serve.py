@@ -79,10 +79,19 @@ def _serve_prepared(
     # A worker that is to be replaced after so many calls needs somebody who replaces it.
     if flags.workers > 1 or flags.requests_max:
         import asyncio
+        from functools import partial
 
+        from tollway.app import take_over_the_dead
         from tollway.cli.workers import Workers
 
-        workers = Workers(sock, flags, master_key=master_key, local=local.addresses, say=log.warning)
+        workers = Workers(
+            sock,
+            flags,
+            master_key=master_key,
+            local=local.addresses,
+            take_over_the_dead=partial(take_over_the_dead, prepared.config),
+            say=log.warning,
+        )
         return asyncio.run(workers.run(announce))
 
     from tollway.app import WorkerPlace, create_app

@@ -9,17 +9,20 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
 from tollway.cli.flags import GRACEFUL_STOP_S_MAX, Flags
 from tollway.cli.local_models import LocalAddress
 from tollway.cli.worker import WorkerSettings
+from tollway.errors import TollwayError
 
 #: So many deaths within the window mean that the fault is not one worker's.
 DEATHS_MAX = 5
 DEATHS_WINDOW_S = 60.0
+#: How often the parent looks for what dead workers left, though it saw none die.
+TAKE_OVER_S = 30.0
 #: What a worker may take beyond its graceful stop before it is killed.
 STOP_S_MARGIN = 2.0
 
@@ -34,12 +37,18 @@ class Workers:
         *,
         master_key: str | None,
         local: Mapping[str, LocalAddress],
+        take_over_the_dead: Callable[[], Awaitable[int]],
         say: Callable[[str], None],
     ) -> None:
+        """`take_over_the_dead` brings the database up to date, and moves into it what dead workers left; it may raise
+        TollwayError.
+        """
         self._sock = sock
         self._flags = flags
         self._master_key = master_key
         self._local = local
+        self._take_over_the_dead = take_over_the_dead
+        self._one_died = asyncio.Event()
         self._say = say
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._ready: set[int] = set()
@@ -57,10 +66,17 @@ class Workers:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._forward, signal.SIGHUP)
+        try:
+            await self._take_over_the_dead()  # before several workers would do it at once
+        except TollwayError as error:
+            self._say(str(error))
+            return 1
         keepers = [asyncio.create_task(self._keep(index)) for index in range(self._flags.workers)]
         announcing = asyncio.create_task(_call_after(self._all_ready, on_started))
+        taking_over = asyncio.create_task(self._look_after_the_dead())
         await self._stopping.wait()
         announcing.cancel()
+        taking_over.cancel()
         await self._end_all(keepers)
         return 1 if self._failed else 0
 
@@ -77,7 +93,20 @@ class Workers:
                 return
             if code == 0 and self._flags.requests_max:
                 continue  # it answered as many calls as it may
+            self._one_died.set()
             self._count_death(index, code)
+
+    async def _look_after_the_dead(self) -> None:
+        """What a dead worker wrote and leased is needed by the living: its calls must count, its lease come back."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TAKE_OVER_S):
+                    await self._one_died.wait()
+            self._one_died.clear()
+            try:
+                await self._take_over_the_dead()
+            except TollwayError as error:
+                self._say(f"what dead workers left is not taken over yet: {error}")
 
     async def _start(self, index: int) -> asyncio.subprocess.Process:
         ready_read, ready_write = os.pipe()

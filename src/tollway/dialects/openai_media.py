@@ -221,7 +221,8 @@ class BytesRelay:
         return data
 
     def end(self) -> bytes:
-        self.finishing = self.complete = True
+        self.complete = True
+        self.finishing = self.content_started  # no sound at all is no answer
         return b""
 
     def finish(self, usage: Usage | None, cost: Cost | None) -> bytes:
@@ -279,7 +280,8 @@ class EventsRelay:
     def end(self) -> bytes:
         rest = self._cutter.rest()
         out = self._relay([rest]) if rest.strip() else b""
-        self.finishing = self.complete = True
+        self.complete = True
+        self.finishing = self.content_started
         return out
 
     def finish(self, usage: Usage | None, cost: Cost | None) -> bytes:
@@ -309,7 +311,8 @@ class EventsRelay:
         if data is None:
             return
         if data.strip() == b"[DONE]":
-            self.complete = self.finishing = True
+            self.complete = True
+            self.finishing = self.content_started
             return
         try:
             seen = _decode_event(data)

@@ -50,8 +50,8 @@ class Line(Protocol):
         """The whole request body. Raises BodyTooLarge, BodyTimeout, ClientGone."""
         ...
 
-    def when_gone(self, callback: Callable[[], object]) -> None:
-        """Calls back once when the client hangs up before its answer is complete."""
+    def cancel_when_gone(self) -> None:
+        """Cancels the task that calls this when the client hangs up before its answer is complete."""
         ...
 
     async def answer(self, status: int, head: bytes, body: bytes) -> None:
@@ -75,8 +75,8 @@ class DirectLine:
     """
 
     __slots__ = (
+        "_cancels",
         "_chunked",
-        "_gone_callback",
         "_waiting",
         "body",
         "disconnected",
@@ -87,6 +87,7 @@ class DirectLine:
         "protocol",
         "response_complete",
         "scope",
+        "task",
         "waiting_for_100_continue",
     )
 
@@ -110,7 +111,8 @@ class DirectLine:
         self.response_complete = False
         self._chunked = True
         self._waiting: asyncio.Future[None] | None = None
-        self._gone_callback: Callable[[], object] | None = None
+        self._cancels = False
+        self.task: asyncio.Task[None] | None = None
 
     @property
     def gone(self) -> bool:
@@ -137,14 +139,15 @@ class DirectLine:
 
     # --- what endpoints ask of a line
 
-    def when_gone(self, callback: Callable[[], object]) -> None:
-        self._gone_callback = callback
-        if self.disconnected:
-            callback()
+    def cancel_when_gone(self) -> None:
+        self._cancels = True
+        if self.disconnected and self.task is not None:
+            self.task.cancel()
 
     def hang_up_seen(self) -> None:
-        if not self.response_complete and self._gone_callback is not None:
-            self._gone_callback()
+        self.disconnected = True
+        if self._cancels and not self.response_complete and self.task is not None:
+            self.task.cancel()
 
     async def read_body(self, bytes_max: int) -> bytes:
         if self.more_body:
@@ -156,22 +159,20 @@ class DirectLine:
     async def _read_on(self, bytes_max: int) -> None:
         protocol = self.protocol
         _check_length(protocol.headers, bytes_max)
-        protocol.reading_body()
         if self.waiting_for_100_continue:
             self.waiting_for_100_continue = False
             protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         while self.more_body:
             if len(self.body) > bytes_max:
                 raise _too_large(bytes_max)
-            protocol.flow.resume_reading()
-            self._waiting = protocol.loop.create_future()
-            await self._waiting
             if protocol.body_timed_out:
                 self.keep_alive = False
                 raise BodyTimeout("The request body came too slowly.")
             if self.disconnected:
                 raise ClientGone
-        protocol.body_read()
+            protocol.flow.resume_reading()
+            self._waiting = protocol.loop.create_future()
+            await self._waiting
 
     async def answer(self, status: int, head: bytes, body: bytes) -> None:
         if self.disconnected:
@@ -229,27 +230,25 @@ class DirectLine:
 class AsgiLine:
     """A line over plain ASGI, for other servers than uvicorn and for tests."""
 
-    __slots__ = ("_gone_callback", "_receive", "_send", "_watch", "gone", "headers")
+    __slots__ = ("_receive", "_send", "_task", "_watch", "gone", "headers")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.headers = scope["headers"]
         self._receive = receive
         self._send = send
         self._watch: asyncio.Task[None] | None = None
-        self._gone_callback: Callable[[], object] | None = None
+        self._task: asyncio.Task[Any] | None = None
         self.gone = False
 
-    def when_gone(self, callback: Callable[[], object]) -> None:
-        self._gone_callback = callback
-        if self.gone:
-            callback()
+    def cancel_when_gone(self) -> None:
+        self._task = asyncio.current_task()
 
     async def _watch_for_hang_up(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self.gone = True
-        if self._gone_callback is not None:
-            self._gone_callback()
+        if self._task is not None:
+            self._task.cancel()
 
     async def read_body(self, bytes_max: int) -> bytes:
         _check_length(self.headers, bytes_max)
@@ -330,6 +329,7 @@ class BoundedHttp(HttpToolsProtocol):
         self.body_timed_out = False
         self.unwanted_bytes_left = -1
         self.head_complete = False
+        self.running: Any = None  # whose answer goes out: with pipelined requests not the one that came last
         self.taken_deadline: float | None = None  # until when the client must take some of what it was sent
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -341,11 +341,19 @@ class BoundedHttp(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.sweeper.forget(self)
         super().connection_lost(exc)
-        for cycle, _ in (*self.pipeline, (self.cycle, None)):
+        for cycle in {self.running, *(queued for queued, _ in self.pipeline), self.cycle}:
             line: object = cycle
             if isinstance(line, DirectLine):
                 line.disconnected = True
+                line.set()
                 line.hang_up_seen()
+            elif cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self.running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
         if not self.head_complete:
@@ -356,10 +364,20 @@ class BoundedHttp(HttpToolsProtocol):
             if self.head_bytes > self.bounds.head_bytes_max:
                 before = self.head_bytes
                 super().data_received(data)
-                if not self.head_complete and self.head_bytes >= before and not self.transport.is_closing():
+                if self.head_complete:
+                    self._expect_body()
+                elif self.head_bytes >= before and not self.transport.is_closing():
                     self._refuse_head()
                 return
         super().data_received(data)
+        if self.head_complete:
+            self._expect_body()
+
+    def _expect_body(self) -> None:
+        """More of a request's body is to come."""
+        if self.unwanted_bytes_left < 0:
+            self.waiting_for = "body"
+            self.deadline = self.loop.time() + self.bounds.body_idle_s_max
 
     def on_message_begin(self) -> None:
         self.url = b""
@@ -382,10 +400,15 @@ class BoundedHttp(HttpToolsProtocol):
         line: Any = DirectLine(self, handler, http_version, keep_alive=keep_alive)
         self.cycle = line
         if before is None or before.response_complete:
-            self._start_asgi_task(line, self.app)
+            self._start_line(line)
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((line, self.app))
+
+    def _start_line(self, line: DirectLine) -> None:
+        line.task = task = self.loop.create_task(line.run_asgi(None))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
 
     def _begin_cold(self) -> None:
         """The scope that `on_message_begin` of uvicorn would have made, and then as uvicorn goes on."""
@@ -401,8 +424,6 @@ class BoundedHttp(HttpToolsProtocol):
             if self.unwanted_bytes_left < 0:
                 self.transport.abort()
             return
-        if self.deadline is not None:
-            self.deadline = self.loop.time() + self.bounds.body_idle_s_max
         super().on_body(body)
 
     def handle_websocket_upgrade(self) -> None:
@@ -419,6 +440,9 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self.head_complete = False
+        if self.waiting_for == "body":
+            self.waiting_for = "answer"
+            self.deadline = None
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -429,7 +453,11 @@ class BoundedHttp(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
-            self._start_asgi_task(cycle, app)
+            line: object = cycle
+            if isinstance(line, DirectLine):
+                self._start_line(line)
+            else:
+                self._start_asgi_task(cycle, app)
         else:
             self.waiting_for = "next"
             self.deadline = self.loop.time() + self.timeout_keep_alive
@@ -438,24 +466,28 @@ class BoundedHttp(HttpToolsProtocol):
         """The headers that every answer has (the date), joined once a second."""
         return self.sweeper.standing_head(self.server_state.default_headers)
 
-    def reading_body(self) -> None:
-        self.waiting_for = "body"
-        self.deadline = self.loop.time() + self.bounds.body_idle_s_max
-
-    def body_read(self) -> None:
-        self.deadline = None
-
     def overdue(self) -> None:
         if self.waiting_for == "head" and self.head_bytes:
             self._refuse(408, b"The request head came too slowly.")
         elif self.waiting_for == "body":
-            self.body_timed_out = True
-            self.cycle.message_event.set()
-            self.deadline = None
+            self._body_overdue()
         elif self.transport.is_closing():
             self.transport.abort()  # it does not even take the end of its answer
         else:
             self.transport.close()
+
+    def _body_overdue(self) -> None:
+        line: object = self.cycle
+        if self.flow.read_paused:  # it is we who do not read on
+            self._expect_body()
+        elif isinstance(line, DirectLine):
+            self.deadline = None
+            self.body_timed_out = True
+            line.set()
+        elif self.cycle.response_started:
+            self.transport.close()
+        else:
+            self._refuse(408, b"The request body came too slowly.")
 
     def _refuse_head(self) -> None:
         self._refuse(431, b"The request head is larger than %d bytes." % self.bounds.head_bytes_max)

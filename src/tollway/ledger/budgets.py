@@ -17,22 +17,31 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from tollway.errors import BudgetExceeded, RateLimited
+
+if TYPE_CHECKING:
+    from tollway.ledger.leases import Lease
 
 NEVER = float("inf")
 NANO = 1_000_000_000
 #: Calls that may wait for one account; a further one is refused.
 WAITERS_MAX = 10_000
+HOUR_S = 3600.0
 
 
 class Account:
-    """One budget: what may be spent in the current period, what was, and what is held for calls in flight."""
+    """One budget: what may be spent in the current period, what was, and what is held for calls in flight.
+
+    `lease` is what this worker may spend of it; None where one worker has it all.
+    """
 
     __slots__ = (
         "held",
         "id",
         "label",
+        "lease",
         "limit",
         "next_reset",
         "period_start_us",
@@ -63,6 +72,7 @@ class Account:
         self.spent = spent
         self.total = total
         self.held = 0
+        self.lease: Lease | None = None
         self.resets_at = resets_at
         self.period_start_us = period_start_us
         self.next_reset = next_reset
@@ -72,10 +82,36 @@ class Account:
         """Starts a new period if the old one is over. Holds in flight are kept: they are settled in the period they end in."""
         if now < self.resets_at:
             return False
-        self.spent = 0
-        self.period_start_us = round(self.resets_at * 1_000_000)
-        self.resets_at = self.next_reset(now) if self.next_reset is not None else NEVER
+        start, self.resets_at = self._period_of(now)
+        self._begin(round(start * 1_000_000))
         return True
+
+    def begin_period(self, start_us: int, now: float) -> None:
+        """Takes over a newer period that others have begun already."""
+        self.resets_at = self.next_reset(now) if self.next_reset is not None else NEVER
+        self._begin(start_us)
+
+    def _begin(self, start_us: int) -> None:
+        self.spent = 0
+        self.period_start_us = start_us
+        if self.lease is not None:
+            self.lease = self.lease.following(start_us)
+
+    def _period_of(self, now: float) -> tuple[float, float]:
+        """Where the period of `now` begins and ends: workers that look at different times must name the same one."""
+        start, next_reset = self.resets_at, self.next_reset
+        if next_reset is None:
+            return start, NEVER
+        end = next_reset(start)
+        length_s = end - start
+        if end <= now and length_s < 24 * HOUR_S:  # short ones follow the clock: a long pause need not be walked through
+            for back_s in (2 * length_s, 26 * HOUR_S):
+                if now - back_s > start and (near := next_reset(now - back_s)) <= now:
+                    end = near
+                    break
+        while end <= now:
+            start, end = end, next_reset(end)
+        return start, end
 
 
 class Hold:

@@ -21,7 +21,7 @@ from tollway.ledger import journal as journals
 from tollway.ledger.budgets import Account, Budgets
 from tollway.ledger.journal import Journal
 from tollway.ledger.record import CallRecord, decode_record, encode_record, shorten_record
-from tollway.storage import SpendEntry, SpendStore
+from tollway.storage import LeaseStore, SpendEntry, SpendStore
 
 log = logging.getLogger("tollway")
 
@@ -55,13 +55,18 @@ class Ledger:
         fsync: str,
         on_trouble: Callable[[str], None],
         journal_bytes_max: int = 4 << 30,
+        leases: LeaseStore | None = None,
+        leased: bool = False,
     ) -> None:
+        """`leases` is where dead workers' leases end with their journals; `leased`: this worker spends from leases, too."""
         self.budgets = budgets
         self.epoch = epoch
         self.accounts: dict[tuple[str, str], Account] = {}
         self.rows_written = 0
         self.rows_drained = 0
         self._spend = spend
+        self._leases = leases
+        self._leased = leased
         self._directory = directory
         self._journal = Journal(directory, epoch, fsync=fsync)
         self._journal_segments_max = max(2, journal_bytes_max // journals.SEGMENT_BYTES_MAX)
@@ -83,23 +88,28 @@ class Ledger:
         self._task = asyncio.get_running_loop().create_task(self._drain_forever())
 
     async def take_over_the_dead(self) -> int:
-        """Moves the journals of workers that died into storage; returns how many rows were new there."""
+        """Moves the journals of workers that died into storage, then ends their leases; returns how many rows were new.
+
+        May be called at any time, by several at once.
+        """
         moved = 0
         for epoch, segments, lock in journals.left_behind(self._directory):
             try:
                 for path in segments:
                     moved += await self._ingest_segment(path)
+                if self._leases is not None:
+                    await self._leases.end(epoch)
                 journals.forget(self._directory, epoch, segments, lock)
             finally:
                 os.close(lock)
         return moved
 
-    async def _ingest_segment(self, path: Path) -> int:
+    async def _ingest_segment(self, path: Path, *, leased: bool = False) -> int:
         """Moves one file's records into storage; returns how many were new there. A file with damage in it is kept."""
         damage: list[int] = []
         moved = 0
         for batch in _batches(await asyncio.to_thread(_payloads, path, damage.append), damage.append):
-            moved += await self._spend.ingest(batch)
+            moved += await self._spend.ingest(batch, leased=leased)
         if damage:
             kept = path.with_suffix(".damaged")
             await asyncio.to_thread(_keep_copy, path, kept)
@@ -139,6 +149,10 @@ class Ledger:
         if len(self._queue) == BATCH_ROWS_MAX:
             self._wake.set()
 
+    def drain_soon(self) -> None:
+        """Others wait for what was spent here to be in storage."""
+        self._wake.set()
+
     async def flush(self) -> None:
         """Returns when all that was written until now is in storage, or after `FLUSH_S_MAX` seconds."""
         goal = self.rows_written
@@ -156,7 +170,13 @@ class Ledger:
         await self.flush()
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        self._journal.close(drained=not self._queue and self._lost_track_at is None and not self._journal_broken)
+        drained = not self._queue and self._lost_track_at is None and not self._journal_broken
+        if drained and self._leased and self._leases is not None:
+            try:
+                await self._leases.end(self.epoch)
+            except StorageError:
+                drained = False  # who takes the journal over ends them
+        self._journal.close(drained=drained)
 
     async def _drain_forever(self) -> None:
         pause_s = DRAIN_S
@@ -187,11 +207,13 @@ class Ledger:
 
     async def _drain(self) -> None:
         queue = self._queue
-        while queue:
-            count = min(len(queue), BATCH_ROWS_MAX)
+        left = len(queue)  # what comes meanwhile waits for the next round: batches of one would cost the most
+        while left > 0:
+            count = min(left, BATCH_ROWS_MAX)
+            left -= count
             batch = [queue[i][0] for i in range(count)]
             last_segment = queue[count - 1][1]
-            await self._spend.ingest(batch)
+            await self._spend.ingest(batch, leased=self._leased)
             for _ in range(count):
                 queue.popleft()
             self.rows_drained += count
@@ -208,7 +230,7 @@ class Ledger:
                 # From here on new records go to the queue again; those already in the file are read below.
                 self._lost_track_at = None
             try:
-                await self._ingest_segment(self._directory / f"{self.epoch}-{segment}.log")
+                await self._ingest_segment(self._directory / f"{self.epoch}-{segment}.log", leased=self._leased)
             except BaseException:
                 self._lost_track_at = segment
                 raise

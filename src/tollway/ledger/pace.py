@@ -61,11 +61,25 @@ class Window:
 
 
 class Pace:
-    """One caller's limits; None is no limit."""
+    """One caller's limits; None is no limit.
 
-    __slots__ = ("parallel", "parallel_max", "requests", "tokens")
+    Of several workers each keeps to its share, the limit divided by their number, at least 1: together they never exceed
+    the limit (unless it is smaller than their number), but a caller whose connections all lead to one worker gets that
+    worker's share only.
+    """
 
-    def __init__(self, *, rpm: int | None = None, tpm: int | None = None, parallel_max: int | None = None) -> None:
+    __slots__ = ("_workers", "parallel", "parallel_max", "requests", "tokens")
+
+    def __init__(
+        self,
+        *,
+        rpm: int | None = None,
+        tpm: int | None = None,
+        parallel_max: int | None = None,
+        workers: int = 1,
+    ) -> None:
+        self._workers = workers
+        rpm, tpm, parallel_max = self._share(rpm), self._share(tpm), self._share(parallel_max)
         self.requests = Window(rpm) if rpm is not None else None
         self.tokens = Window(tpm) if tpm is not None else None
         self.parallel_max = parallel_max
@@ -73,9 +87,12 @@ class Pace:
 
     def change(self, *, rpm: int | None, tpm: int | None, parallel_max: int | None) -> None:
         """New limits; what was used in this minute stays used."""
-        self.requests = _changed(self.requests, rpm)
-        self.tokens = _changed(self.tokens, tpm)
-        self.parallel_max = parallel_max
+        self.requests = _changed(self.requests, self._share(rpm))
+        self.tokens = _changed(self.tokens, self._share(tpm))
+        self.parallel_max = self._share(parallel_max)
+
+    def _share(self, limit: int | None) -> int | None:
+        return limit if limit is None or self._workers == 1 else max(1, limit // self._workers)
 
 
 def _changed(window: Window | None, limit: int | None) -> Window | None:

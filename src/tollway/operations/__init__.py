@@ -267,10 +267,11 @@ def convert_or(value: Any, type_: Any, otherwise: Any) -> Any:
 # --- what passes through -------------------------------------------------------------------------------------------
 
 #: Client headers that travel on, by the provider's dialect.
-FORWARDED: dict[str, tuple[bytes, ...]] = {
-    "openai_chat": (b"openai-organization", b"openai-project", b"openai-beta", b"traceparent"),
-    "anthropic_messages": (b"anthropic-beta", b"traceparent"),
+FORWARDED: dict[str, frozenset[bytes]] = {
+    "openai_chat": frozenset({b"openai-organization", b"openai-project", b"openai-beta", b"traceparent"}),
+    "anthropic_messages": frozenset({b"anthropic-beta", b"traceparent"}),
 }
+NO_HEADERS: frozenset[bytes] = frozenset()
 #: What a provider may say its reply is; anything else is handed on as bytes without a meaning.
 CONTENT_TYPES = re.compile(
     rb"(?i)((?:audio|image|video)/[\w.+-]+|application/(?:json|octet-stream|ogg|x-subrip|x-ndjson)"
@@ -278,13 +279,16 @@ CONTENT_TYPES = re.compile(
 )
 #: The head of a stream of events.
 STREAM_HEAD = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
-_DATA_URL = re.compile(rb'"data:[^",\\]{0,200};base64,[^"]*"')
+_DATA_URL = re.compile(rb'"data:[^",]{0,200};base64,[A-Za-z0-9+/=_\\-]*"')
 
 
 def forwarded_head(call: Call, dialect: str) -> bytes:
     """What of the client's own headers travels on: an allow-list per dialect."""
     seen = call.client_headers
-    return b"".join([b"%b: %b\r\n" % (name, seen[name]) for name in FORWARDED.get(dialect, ()) if name in seen])
+    names = FORWARDED.get(dialect, NO_HEADERS)
+    if names.isdisjoint(seen):
+        return b""
+    return b"".join([b"%b: %b\r\n" % (name, seen[name]) for name in sorted(names) if name in seen])
 
 
 def media_type(wire: WireReply) -> bytes:

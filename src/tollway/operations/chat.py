@@ -29,6 +29,8 @@ from tollway.pricing.price import Price
 from tollway.snapshot import Deployment
 from tollway.upstream.wire import WireReply, WireRequest
 
+#: One of these stands in every request with media, and a part that holds media has a "type".
+MEDIA_WORDS = (b";base64,", b'"image_url"', b'"input_audio"', b'"file_id"')
 IMAGE_PARTS = frozenset({"image_url", "image"})
 OTHER_MEDIA_PARTS = frozenset({"input_audio", "file", "video_url", "document"})
 #: Output whose tokens nobody counted is taken for one token per so many bytes.
@@ -117,7 +119,7 @@ class Chat:
 
     def _input_tokens(self, call: Call) -> int:
         body = call.body
-        if not (b";base64," in body or b'"image_url"' in body or b'"input_audio"' in body or b'"file_id"' in body):
+        if b'"type"' not in body or not any(word in body for word in MEDIA_WORDS):
             return input_tokens_bound(len(body))
         text_bytes, media = _without_media(call.fields)
         facts = call.model.deployments[0].facts

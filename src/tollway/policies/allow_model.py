@@ -21,14 +21,17 @@ def allow_model(next: Step) -> Step:
         model = snapshot.resolve(asked)
         if model is None:
             raise UnknownModel(asked) if key is None or key.access.everything else ModelNotAllowed(asked)
-        if all(d.entry.blocked for d in model.deployments):
+        if model.blocked:
             raise BadRequest(f"The model {asked!r} is blocked by an administrator.", param="model")
+        if call.fallbacks_asked is not None:
+            if key is not None:
+                # Only the configuration may lead a key to models that it could not ask for by itself.
+                call.fallbacks_asked = [
+                    name for name in call.fallbacks_asked if key.access.allows(name, snapshot.groups_of(name))
+                ]
+            del call.fallbacks_asked[snapshot.config.routing.fallbacks_max :]
+            model = snapshot.with_fallbacks(model, call.fallbacks_asked)
         call.model = model
-        if call.fallbacks_asked and key is not None:
-            # Only the configuration may lead a key to models that it could not ask for by itself.
-            call.fallbacks_asked = [
-                name for name in call.fallbacks_asked if key.access.allows(name, snapshot.groups_of(name))
-            ]
         return await next(call)
 
     return step

@@ -46,6 +46,8 @@ LOOKED_AT = frozenset(
     }
 )
 INFO_ROUTES = ("/key/info", "/models", "/v1/models", "/model/info", "/v1/model/info")
+#: What proxies add to the requests they pass on.
+FORWARDED_BY = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"})
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -132,8 +134,10 @@ def is_local(seen: dict[bytes, bytes], scope: Any) -> bool:
         return False
     if _host_of(seen.get(b"host", b"").decode("latin-1")) not in LOOPBACK:
         return False
+    if not FORWARDED_BY.isdisjoint(name for name, _ in scope["headers"]):
+        return False  # a proxy on this machine speaks for somebody who may be anywhere
     origin = seen.get(b"origin")
-    return origin is None or urlsplit(origin.decode("latin-1")).hostname in LOOPBACK
+    return origin is None or _host_of(origin.decode("latin-1").partition("://")[2]) in LOOPBACK
 
 
 def _host_of(value: str) -> str:
@@ -145,11 +149,11 @@ def _host_of(value: str) -> str:
 
 def _bare(value: bytes) -> bytes:
     """The key in a header value: what follows `Bearer`, if that stands there."""
-    if value[:7] in (b"Bearer ", b"bearer "):
+    if value[:7].lower() == b"bearer ":
         return value[7:].strip()
     if value.startswith(b"AWS4-HMAC-SHA256 Credential=Bearer "):
         return value[35:].split(b"/", 1)[0].split(b",", 1)[0].strip()
-    if value[:6] in (b"Basic ", b"basic "):
+    if value[:6].lower() == b"basic ":
         return value[6:].strip()
     return value.strip()
 

@@ -25,13 +25,13 @@ def hold_budget(next: Step, budgets: Budgets, clock: Callable[[], float]) -> Ste
             wanted, least = _bound(call)
         if wanted > 0:
             hold = await budgets.take(accounts, wanted, max(1, least))
-            if hold.amount < wanted:
-                call.operation.shorten(call, hold.amount)
-                call.shortened = True
         else:
             hold = budgets.charge_only(accounts)
         call.hold = hold
         try:
+            if hold.amount < wanted:
+                call.operation.shorten(call, hold.amount)
+                call.shortened = True
             reply = await next(call)
         except BaseException:
             call.charges = hold.settle(call.cost_of_attempts(), clock())
@@ -50,7 +50,7 @@ def _bound(call: Call) -> tuple[int, int]:
             "(`input_cost_per_token`, `output_cost_per_token`) or allow it with `unpriced: allow`.",
             param="model",
         )
-    if all(price.free for price in model.reachable):
+    if model.free:
         return 0, 0
     most, least = call.operation.bound(call)
     return most, least

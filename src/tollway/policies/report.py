@@ -31,7 +31,7 @@ class Report:
         self.refused_unknown = 0
 
 
-def report(next: Step, ledger: Ledger, told: Report, bodies: Bodies | None, now_us: Callable[[], int]) -> Step:
+def report(next: Step, ledger: Ledger, told: Report, bodies: Bodies | None, monotonic: Callable[[], float]) -> Step:
     """The outermost step: also sees the calls that the others turn away. About 5 us with the journal's write."""
 
     async def step(call: Call) -> Reply:
@@ -109,7 +109,7 @@ def report(next: Step, ledger: Ledger, told: Report, bodies: Bodies | None, now_
             epoch=call.epoch,
             seq=call.seq,
             started_us=call.started_us,
-            ended_us=now_us(),
+            ended_us=call.started_us + int((monotonic() - call.started) * 1e6),
             first_byte_us=call.first_byte_us,
             key=key.digest if key is not None else None,
             key_alias=key.record.key_alias if key is not None else None,

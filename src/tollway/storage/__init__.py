@@ -449,7 +449,7 @@ def judge_lease(
     granted = min(granted, want.granted_nano)
     free = want.limit_nano - spent - others - max(0, granted - charged)
     fits = free + max(0, charged - granted)
-    if want.least_nano > fits:
+    if 0 < want.least_nano > fits:
         return granted, others > 0
     share = 0 if wanted else min(want.more_nano, free // (2 * workers))
     return granted + max(want.least_nano, share, 0), False

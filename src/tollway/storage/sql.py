@@ -1,4 +1,4 @@
-"""Keys and spend in SQL that SQLite and PostgreSQL both speak. Which of them it is, and its threads, is the Database's
+"""Keys, spend and leases in SQL that SQLite and PostgreSQL both speak. Which of them it is, and its threads, is the Database's
 business.
 
 A statement names its values (`:token`); a piece of work is a plain function over a Session and is done whole or not at
@@ -23,6 +23,9 @@ from tollway.storage import (
     KeyFilter,
     KeyRecord,
     KeySort,
+    LeaseKept,
+    LeaseState,
+    LeaseWant,
     Predecessor,
     SpendColumn,
     SpendEntry,
@@ -30,6 +33,7 @@ from tollway.storage import (
     SpendGroup,
     SpendRow,
     Spent,
+    judge_lease,
     merge_key_changes,
     merge_predecessors,
     sum_charges,
@@ -69,6 +73,11 @@ class SqlStorage:
         self._database = database
         self.keys = SqlKeyStore(database)
         self.spend = SqlSpendStore(database)
+        self.leases = SqlLeaseStore(database)
+
+    async def key_changes(self) -> int:
+        rows = await self._database.read(lambda session: session.rows(_KEY_CHANGES))
+        return rows[0][0] if rows else 0
 
     async def check(self) -> None:
         await self._database.read(lambda session: session.rows("SELECT 1 FROM spent WHERE scope = ''"))
@@ -83,6 +92,11 @@ _KEY_COLUMNS = KeyRecord.__struct_fields__
 _KEY_SELECT = f"SELECT {', '.join(_KEY_COLUMNS)} FROM keys"
 _KEY_INSERT = f"INSERT INTO keys ({', '.join(_KEY_COLUMNS)}) VALUES ({', '.join(f':{name}' for name in _KEY_COLUMNS)})"
 
+_KEY_CHANGES = "SELECT number FROM changes WHERE name = 'keys'"
+_COUNT_KEY_CHANGE = """
+INSERT INTO changes (name, number) VALUES ('keys', 1) ON CONFLICT (name) DO UPDATE SET number = changes.number + 1
+"""
+
 
 class SqlKeyStore:
     def __init__(self, database: Database) -> None:
@@ -92,6 +106,7 @@ class SqlKeyStore:
         def work(session: Session) -> None:
             _check_free(session, record.token, record.key_alias)
             session.execute(_KEY_INSERT, _key_values(record))
+            session.execute(_COUNT_KEY_CHANGE)
 
         await self._database.write(work)
 
@@ -113,7 +128,12 @@ class SqlKeyStore:
 
     async def delete(self, tokens: Sequence[bytes]) -> list[bytes]:
         def work(session: Session) -> list[bytes]:
-            return [t for t in tokens if session.execute("DELETE FROM keys WHERE token = :token", {"token": t})]
+            deleted = [t for t in tokens if session.execute("DELETE FROM keys WHERE token = :token", {"token": t})]
+            for token in deleted:
+                session.execute("DELETE FROM leases WHERE scope = 'key' AND id = :id", {"id": token.hex()})
+            if deleted:
+                session.execute(_COUNT_KEY_CHANGE)
+            return deleted
 
         return await self._database.write(work)
 
@@ -159,6 +179,9 @@ class SqlKeyStore:
             session.execute(
                 "INSERT INTO key_predecessors (old, token, until_us) VALUES (:old, :new, :until)",
                 {"old": old, "new": new, "until": grace_until_us},
+            )
+            session.execute(
+                "UPDATE leases SET id = :new WHERE scope = 'key' AND id = :old", {"new": new.hex(), "old": old.hex()}
             )
             return _change_key(session, structs.replace(record, token=new, key_name=key_name), changes, now_us)
 
@@ -209,6 +232,7 @@ def _change_key(session: Session, record: KeyRecord, changes: Mapping[str, Any],
     session.execute(
         f"UPDATE keys SET {', '.join(f'{name} = :{name}' for name in columns)} WHERE token = :token", values
     )
+    session.execute(_COUNT_KEY_CHANGE)
     return changed
 
 
@@ -254,10 +278,10 @@ class SqlSpendStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def ingest(self, batch: Sequence[SpendEntry]) -> int:
+    async def ingest(self, batch: Sequence[SpendEntry], *, leased: bool = False) -> int:
         if not batch:
             return 0
-        return await self._database.write(lambda session: _ingest(session, batch))
+        return await self._database.write(lambda session: _ingest(session, batch, leased))
 
     async def page(self, which: SpendFilter, *, limit: int, offset: int = 0) -> tuple[list[SpendRow], int]:
         where, values = _spend_where(which)
@@ -334,27 +358,39 @@ class SqlSpendStore:
 _SPENT_SELECT = f"SELECT {', '.join(Spent.__struct_fields__)} FROM spent"
 
 
-def _ingest(session: Session, batch: Sequence[SpendEntry]) -> int:
+def _ingest(session: Session, batch: Sequence[SpendEntry], leased: bool) -> int:
     inserted = session.insert_spend(batch)
-    key_charges = []
-    scope_charges = []
+    key_charges: list[dict[str, Any]] = []
+    scope_charges: list[dict[str, Any]] = []
     for (scope, scope_id, period), (nano, at) in sum_charges(inserted).items():
         if scope == KEY_SCOPE:
             key_charges.append({"token": bytes.fromhex(scope_id), "nano": nano, "period": period, "at": at})
         else:
             scope_charges.append({"scope": scope, "id": scope_id, "nano": nano, "period": period})
     if session.execute_many(_CHARGE_KEY, key_charges) != len(key_charges):
-        _charge_successors(session, key_charges)
+        key_charges = _charge_successors(session, key_charges)
     session.execute_many(_CHARGE_SCOPE, scope_charges)
+    if leased:
+        scope_charges.extend({**charge, "scope": KEY_SCOPE, "id": charge["token"].hex()} for charge in key_charges)
+        epoch = batch[0].epoch
+        session.execute_many(_CHARGE_LEASE, [{**charge, "epoch": epoch} for charge in scope_charges])
     return len(inserted)
 
 
-def _charge_successors(session: Session, charges: Sequence[dict[str, Any]]) -> None:
-    """Some keys were not there. Calls that began before their key was regenerated are paid by what it became."""
+def _charge_successors(session: Session, charges: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Some keys were not there. Calls that began before their key was regenerated are paid by what it became.
+
+    Returns all charges to keys that are there.
+    """
+    paid = []
     for charge in charges:
         # A token is a key's or a predecessor's, never both: what was charged already is not found here.
         for (successor,) in session.rows("SELECT token FROM key_predecessors WHERE old = :token", charge):
             session.execute(_CHARGE_KEY, {**charge, "token": successor})
+            paid.append({**charge, "token": successor})
+        if session.rows("SELECT 1 FROM keys WHERE token = :token", charge):
+            paid.append(charge)
+    return paid
 
 
 def _roll(session: Session, statement: str, renew: str, values: Mapping[str, Any]) -> bool:
@@ -397,3 +433,130 @@ def _spend_where(which: SpendFilter) -> tuple[str, dict[str, Any]]:
 
 def _null_first(value: Any) -> tuple[bool, Any]:
     return (value is not None, value)
+
+
+# Leases
+
+_CHARGE_LEASE = """
+INSERT INTO leases (scope, id, period_start_us, epoch, granted_nano, charged_nano, wanted)
+VALUES (:scope, :id, :period, :epoch, 0, :nano, 0)
+ON CONFLICT (scope, id, period_start_us, epoch) DO UPDATE SET charged_nano = leases.charged_nano + :nano
+"""
+_GRANT = """
+INSERT INTO leases (scope, id, period_start_us, epoch, granted_nano, charged_nano, wanted)
+VALUES (:scope, :id, :period, :epoch, :granted, 0, 0)
+ON CONFLICT (scope, id, period_start_us, epoch) DO UPDATE SET granted_nano = :granted
+"""
+_OF_PERIOD = "scope = :scope AND id = :id AND period_start_us = :period"
+
+
+class SqlLeaseStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def lease(self, epoch: int, wants: Sequence[LeaseWant], *, workers: int) -> list[LeaseState]:
+        return await self._database.write(lambda session: [_lease(session, epoch, want, workers) for want in wants])
+
+    async def give_back(self, epoch: int, kept: Sequence[LeaseKept]) -> None:
+        statement = f"""
+            UPDATE leases SET wanted = 0,
+                granted_nano = CASE WHEN granted_nano > :granted THEN :granted ELSE granted_nano END
+            WHERE {_OF_PERIOD} AND epoch = :epoch"""
+
+        def work(session: Session) -> None:
+            for lease in kept:
+                values = _place(session, lease.scope, lease.id, lease.period_start_us)[0]
+                session.execute(statement, {**values, "epoch": epoch, "granted": lease.granted_nano})
+
+        await self._database.write(work)
+
+    async def states(self, epoch: int, *, wanted_only: bool = False) -> list[LeaseState]:
+        statement = (
+            "SELECT scope, id, period_start_us, granted_nano, charged_nano, wanted FROM leases"
+            f" WHERE epoch = :epoch{' AND wanted = 1' if wanted_only else ''}"
+        )
+
+        def work(session: Session) -> list[LeaseState]:
+            found = []
+            for scope, scope_id, period, granted, charged, wanted in session.rows(statement, {"epoch": epoch}):
+                _, spent, in_force = _place(session, scope, scope_id, period)
+                if in_force is not None and in_force <= period:
+                    found.append(
+                        LeaseState(
+                            scope=scope,
+                            id=scope_id,
+                            period_start_us=period,
+                            granted_nano=granted,
+                            charged_nano=charged,
+                            spent_nano=spent,
+                            wanted=bool(wanted),
+                        )
+                    )
+            return found
+
+        return await self._database.read(work)
+
+    async def end(self, epoch: int) -> None:
+        statement = "DELETE FROM leases WHERE epoch = :epoch"
+        await self._database.write(lambda session: session.execute(statement, {"epoch": epoch}))
+
+
+def _lease(session: Session, epoch: int, want: LeaseWant, workers: int) -> LeaseState:
+    place, spent, in_force = _place(session, want.scope, want.id, want.period_start_us)
+    if in_force is None or in_force > want.period_start_us:
+        return LeaseState(
+            scope=want.scope,
+            id=want.id,
+            period_start_us=in_force or want.period_start_us,
+            spent_nano=spent,
+            known=in_force is not None,
+        )
+    rows = session.rows(f"SELECT epoch, granted_nano, charged_nano, wanted FROM leases WHERE {_OF_PERIOD}", place)
+    others = sum(max(0, granted - charged) for other, granted, charged, _ in rows if other != epoch)
+    before, charged, wanted = next((row[1:] for row in rows if row[0] == epoch), (0, 0, 0))
+    granted, blocked = judge_lease(
+        want, granted=before, charged=charged, wanted=bool(wanted), others=others, spent=spent, workers=workers
+    )
+    if blocked:
+        session.execute(
+            f"UPDATE leases SET wanted = 1 WHERE {_OF_PERIOD} AND epoch <> :epoch AND granted_nano > charged_nano",
+            {**place, "epoch": epoch},
+        )
+    if granted != before:
+        session.execute(_GRANT, {**place, "epoch": epoch, "granted": granted})
+        if before == charged == 0:  # the first of its period: leases of older ones are of no use any more
+            session.execute(
+                "DELETE FROM leases WHERE scope = :scope AND id = :id AND period_start_us < :period AND epoch = :epoch",
+                {**place, "epoch": epoch},
+            )
+    return LeaseState(
+        scope=want.scope,
+        id=want.id,
+        period_start_us=want.period_start_us,
+        granted_nano=granted,
+        charged_nano=charged,
+        spent_nano=spent,
+        wanted=bool(wanted),
+    )
+
+
+def _place(session: Session, scope: str, scope_id: str, period: int) -> tuple[dict[str, Any], int, int | None]:
+    """Where a budget's leases stand, what was spent in `period` or a newer one that is in force, and which one is in
+    force; None for a key that is gone.
+    """
+    place = {"scope": scope, "id": scope_id, "period": period}
+    if scope != KEY_SCOPE:
+        rows = session.rows("SELECT spend_nano, period_start_us FROM spent WHERE scope = :scope AND id = :id", place)
+        spent, in_force = rows[0] if rows else (0, 0)
+    else:
+        of_key = "SELECT spend_nano, period_start_us FROM keys WHERE token = :token"
+        rows = session.rows(of_key, {"token": bytes.fromhex(scope_id)})
+        if not rows:
+            by_old = "SELECT token FROM key_predecessors WHERE old = :old"
+            for (token,) in session.rows(by_old, {"old": bytes.fromhex(scope_id)}):
+                place["id"] = token.hex()
+                rows = session.rows(of_key, {"token": token})
+        if not rows:
+            return place, 0, None
+        spent, in_force = rows[0]
+    return place, spent if in_force >= period else 0, in_force

@@ -15,6 +15,9 @@ from tollway.storage import (
     KeyFilter,
     KeyRecord,
     KeySort,
+    LeaseKept,
+    LeaseState,
+    LeaseWant,
     Predecessor,
     SpendColumn,
     SpendEntry,
@@ -22,6 +25,7 @@ from tollway.storage import (
     SpendGroup,
     SpendRow,
     Spent,
+    judge_lease,
     merge_key_changes,
     merge_predecessors,
     sum_charges,
@@ -37,7 +41,12 @@ class MemoryStorage:
     def __init__(self) -> None:
         self.keys = MemoryKeyStore(self)
         self.spend = MemorySpendStore(self)
+        self.leases = MemoryLeaseStore(self)
         self._failure: StorageError | None = None
+
+    async def key_changes(self) -> int:
+        self.check_open()
+        return self.keys.changes
 
     async def check(self) -> None:
         self.check_open()
@@ -59,6 +68,7 @@ class MemoryStorage:
 class MemoryKeyStore:
     def __init__(self, storage: MemoryStorage) -> None:
         self._storage = storage
+        self.changes = 0
         self._records: dict[bytes, KeyRecord] = {}
         self._predecessors: dict[bytes, Predecessor] = {}
 
@@ -66,6 +76,7 @@ class MemoryKeyStore:
         self._storage.check_open()
         self._check_free(record.token, record.key_alias)
         self._records[record.token] = _stored(record)
+        self.changes += 1
 
     async def get(self, token: bytes) -> KeyRecord | None:
         self._storage.check_open()
@@ -84,6 +95,8 @@ class MemoryKeyStore:
         self._storage.check_open()
         deleted = [token for token in tokens if self._records.pop(token, None) is not None]
         self._predecessors = {old: was for old, was in self._predecessors.items() if was.token not in deleted}
+        self._storage.leases.forget_keys(deleted)
+        self.changes += bool(deleted)
         return deleted
 
     async def page(
@@ -125,6 +138,7 @@ class MemoryKeyStore:
             if was.token == old:
                 self._predecessors[was.old] = structs.replace(was, token=new)
         self._predecessors[old] = Predecessor(old, new, grace_until_us)
+        self._storage.leases.rename_key(old, new)
         return changed
 
     async def roll_budget(self, token: bytes, started_us: int, next_reset_us: int | None) -> bool:
@@ -139,11 +153,16 @@ class MemoryKeyStore:
         )
         return not begun
 
-    def charge(self, token: bytes, period: int, nano: int, at: int) -> None:
+    def current(self, token: bytes) -> KeyRecord | None:
+        """The key of a token, or what it became."""
         if token not in self._records and token in self._predecessors:
             token = self._predecessors[token].token
-        record = self._records.get(token)
+        return self._records.get(token)
+
+    def charge(self, token: bytes, period: int, nano: int, at: int) -> None:
+        record = self.current(token)
         if record is not None:
+            token = record.token
             self._records[token] = structs.replace(
                 record,
                 spend_nano=_charged(record.spend_nano, record.period_start_us, period, nano),
@@ -160,6 +179,7 @@ class MemoryKeyStore:
         if changed.key_alias != record.key_alias:
             self._check_free(b"", changed.key_alias)
         self._records[record.token] = changed
+        self.changes += 1
         return changed
 
     def _check_free(self, token: bytes, alias: str | None) -> None:
@@ -175,7 +195,7 @@ class MemorySpendStore:
         self._rows: dict[tuple[int, int], SpendRow] = {}
         self._spent: dict[tuple[str, str], Spent] = {}
 
-    async def ingest(self, batch: Sequence[SpendEntry]) -> int:
+    async def ingest(self, batch: Sequence[SpendEntry], *, leased: bool = False) -> int:
         self._storage.check_open()
         inserted = []
         for entry in batch:
@@ -188,6 +208,8 @@ class MemorySpendStore:
                 self._storage.keys.charge(bytes.fromhex(scope_id), period, nano, at)
             else:
                 self._charge(scope, scope_id, period, nano)
+            if leased:
+                self._storage.leases.charge(scope, scope_id, period, batch[0].epoch, nano)
         return len(inserted)
 
     async def page(self, which: SpendFilter, *, limit: int, offset: int = 0) -> tuple[list[SpendRow], int]:
@@ -255,6 +277,9 @@ class MemorySpendStore:
             del self._rows[place]
         return len(old[:rows_max])
 
+    def standing(self, scope: str, scope_id: str) -> Spent:
+        return self._spent.get((scope, scope_id)) or Spent(scope, scope_id, 0, 0)
+
     def _charge(self, scope: str, scope_id: str, period: int, nano: int) -> None:
         before = self._spent.get((scope, scope_id)) or Spent(scope, scope_id, 0, 0, period)
         self._spent[scope, scope_id] = structs.replace(
@@ -280,6 +305,127 @@ class MemorySpendStore:
     @staticmethod
     def _newest_first(rows: Sequence[SpendRow]) -> list[SpendRow]:
         return sorted(rows, key=lambda row: (row.started_us, row.epoch, row.seq), reverse=True)
+
+
+class _Lease:
+    """One worker's lease of one budget's period."""
+
+    __slots__ = ("charged", "granted", "wanted")
+
+    def __init__(self) -> None:
+        self.granted = 0
+        self.charged = 0
+        self.wanted = False
+
+    @property
+    def outstanding(self) -> int:
+        return max(0, self.granted - self.charged)
+
+
+class MemoryLeaseStore:
+    def __init__(self, storage: MemoryStorage) -> None:
+        self._storage = storage
+        self._leases: dict[tuple[str, str, int], dict[int, _Lease]] = {}  # by budget and period, then by worker
+
+    async def lease(self, epoch: int, wants: Sequence[LeaseWant], *, workers: int) -> list[LeaseState]:
+        self._storage.check_open()
+        return [self._lease(epoch, want, workers) for want in wants]
+
+    async def give_back(self, epoch: int, kept: Sequence[LeaseKept]) -> None:
+        self._storage.check_open()
+        for one in kept:
+            found = self._of(one.scope, one.id, one.period_start_us)
+            if epoch in found:
+                found[epoch].granted = min(found[epoch].granted, one.granted_nano)
+                found[epoch].wanted = False
+
+    async def states(self, epoch: int, *, wanted_only: bool = False) -> list[LeaseState]:
+        self._storage.check_open()
+        return [
+            _lease_state(scope, scope_id, period, leases[epoch], standing[0])
+            for (scope, scope_id, period), leases in self._leases.items()
+            if epoch in leases and (leases[epoch].wanted or not wanted_only)
+            if (standing := self._standing(scope, scope_id, period)) is not None and standing[1] <= period
+        ]
+
+    async def end(self, epoch: int) -> None:
+        self._storage.check_open()
+        for leases in self._leases.values():
+            leases.pop(epoch, None)
+
+    def outstanding(self, scope: str, scope_id: str, period: int = 0) -> int:
+        """What all workers may still spend of a budget, beside what is spent."""
+        return sum(lease.outstanding for lease in self._of(scope, scope_id, period).values())
+
+    def charge(self, scope: str, scope_id: str, period: int, epoch: int, nano: int) -> None:
+        if self._standing(scope, scope_id, period) is not None:
+            self._of(scope, scope_id, period).setdefault(epoch, _Lease()).charged += nano
+
+    def forget_keys(self, tokens: Sequence[bytes]) -> None:
+        gone = {token.hex() for token in tokens}
+        self._leases = {
+            place: leases for place, leases in self._leases.items() if place[0] != KEY_SCOPE or place[1] not in gone
+        }
+
+    def rename_key(self, old: bytes, new: bytes) -> None:
+        for scope, scope_id, period in list(self._leases):
+            if (scope, scope_id) == (KEY_SCOPE, old.hex()):
+                self._leases[scope, new.hex(), period] = self._leases.pop((scope, scope_id, period))
+
+    def _lease(self, epoch: int, want: LeaseWant, workers: int) -> LeaseState:
+        period = want.period_start_us
+        standing = self._standing(want.scope, want.id, period)
+        if standing is None:
+            return LeaseState(scope=want.scope, id=want.id, period_start_us=period, known=False)
+        spent, in_force = standing
+        if in_force > period:
+            return LeaseState(scope=want.scope, id=want.id, period_start_us=in_force, spent_nano=spent)
+        leases = self._of(want.scope, want.id, period)
+        own = leases.get(epoch) or _Lease()
+        others = [lease for other, lease in leases.items() if other != epoch]
+        own.granted, blocked = judge_lease(
+            want,
+            granted=own.granted,
+            charged=own.charged,
+            wanted=own.wanted,
+            others=sum(lease.outstanding for lease in others),
+            spent=spent,
+            workers=workers,
+        )
+        if own.granted:
+            leases[epoch] = own
+        if blocked:
+            for lease in others:
+                lease.wanted = lease.wanted or lease.outstanding > 0
+        return _lease_state(want.scope, want.id, period, own, spent)
+
+    def _of(self, scope: str, scope_id: str, period: int) -> dict[int, _Lease]:
+        if scope == KEY_SCOPE:
+            record = self._storage.keys.current(bytes.fromhex(scope_id))
+            scope_id = record.token.hex() if record is not None else scope_id
+        return self._leases.setdefault((scope, scope_id, period), {})
+
+    def _standing(self, scope: str, scope_id: str, period: int) -> tuple[int, int] | None:
+        """(spent in `period` or the newer one in force, the period in force), None for a key that is gone."""
+        if scope == KEY_SCOPE:
+            found: KeyRecord | Spent | None = self._storage.keys.current(bytes.fromhex(scope_id))
+        else:
+            found = self._storage.spend.standing(scope, scope_id)
+        if found is None:
+            return None
+        return (found.spend_nano if found.period_start_us >= period else 0), found.period_start_us
+
+
+def _lease_state(scope: str, scope_id: str, period: int, lease: _Lease, spent: int) -> LeaseState:
+    return LeaseState(
+        scope=scope,
+        id=scope_id,
+        period_start_us=period,
+        granted_nano=lease.granted,
+        charged_nano=lease.charged,
+        spent_nano=spent,
+        wanted=lease.wanted,
+    )
 
 
 def _stored(record: KeyRecord) -> KeyRecord:

@@ -48,6 +48,12 @@ def prepare(config: Config) -> Prepared:
     return Prepared(config, "tollway.db", models, master_key_path=path, master_key_made=made, warnings=config.warnings)
 
 
+async def take_over_the_dead(config):
+    with Path("taken-over").open("a") as file:
+        file.write(".")
+    return 0
+
+
 class FakeApp:
     def __init__(self, config, worker, local):
         self.bounds = config.bounds
