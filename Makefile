@@ -15,7 +15,7 @@ run: $(UV)
 
 test: $(UV)
 	$(UV) sync --all-extras --quiet
-	$(UV) run --no-sync pytest -m "not e2e" --cov --cov-report=term:skip-covered $(ARGS)
+	$(UV) run --no-sync pytest -m "not (e2e and slow)" --cov --cov-report=term:skip-covered $(ARGS)
 
 check: $(UV)
 	$(UV) sync --all-extras --quiet

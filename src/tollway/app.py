@@ -33,6 +33,7 @@ from tollway.errors import ConfigError, StorageError, TollwayError
 from tollway.exporters.console import Console
 from tollway.gateway import Gateway
 from tollway.ledger.budgets import NEVER, Account, Budgets
+from tollway.ledger.leases import LeasedBudgets
 from tollway.ledger.ledger import Ledger, new_epoch
 from tollway.ledger.pace import Pace
 from tollway.operations import Operation
@@ -59,6 +60,8 @@ DATA_FILE = "tollway.db"
 MASTER_KEY_FILE = "tollway-master-key"
 BODIES_FOLDER = "bodies"
 GC_THRESHOLD = 20_000
+#: How often a worker looks whether somebody else changed keys.
+FOLLOW_KEYS_S = 0.5
 DIALECTS: dict[str, Any] = {openai_chat.NAME: openai_chat, anthropic_messages.NAME: anthropic_messages}
 
 
@@ -120,6 +123,26 @@ def prepare(config: Config) -> Prepared:
     )
 
 
+async def take_over_the_dead(config: Config) -> int:
+    """Brings the storage up to date, moves into it what dead workers wrote, and ends their leases; returns how many rows were
+    new. Raises StorageError. The parent's part, before its workers serve and whenever one of them died.
+    """
+    storage = await _open_storage(config)
+    try:
+        ledger = Ledger(
+            spend=storage.spend,
+            leases=storage.leases,
+            budgets=Budgets(wait_s_max=0.0, clock=time.time),
+            directory=data_folder(config) / "journal",
+            epoch=0,
+            fsync="never",
+            on_trouble=log.error,
+        )
+        return await ledger.take_over_the_dead()
+    finally:
+        await storage.close()
+
+
 #: Where a local model answers and the token it wants, by its name; None while it does not run.
 FindLocal = Callable[[str], tuple[str, Secret] | None]
 
@@ -174,6 +197,7 @@ class App:
         self.bounds = config.bounds
         self.hot: dict[bytes, Handler] = {}
         self.worker = worker
+        self._key_changes_seen = 0
         self.catalog = _catalog()
         self.console = Console(as_json=config.logs.json)
         self.told = Report((self.console.tell,))
@@ -182,7 +206,7 @@ class App:
         self._health: dict[str, Health] = {}
         self._paces: dict[bytes, Pace] = {}
         self._deployment_paces: dict[str, Pace] = {}
-        self._gateway_pace = Pace()
+        self._gateway_pace = Pace(workers=worker.count)
         self._cold: Any = None
         self.dispatch: Dispatch | None = None
         self.storage: Storage
@@ -221,17 +245,13 @@ class App:
         config = self.config
         folder = data_folder(config)
         folder.mkdir(parents=True, exist_ok=True)
-        self.storage = self._given_storage or await open_storage(
-            config.storage.database_url.reveal() if config.storage.database_url else _database(config, folder)
-        )
-        self.budgets = Budgets(
-            wait_s_max=config.money.hold_wait_s_max,
-            clock=self._wall,
-            exceeded_status=config.money.budget_exceeded_status,
-        )
+        self.storage = self._given_storage or await _open_storage(config)
         epoch = new_epoch(self._now_us())
+        self.budgets = self._make_budgets(epoch)
         self.ledger = Ledger(
             spend=self.storage.spend,
+            leases=self.storage.leases,
+            leased=self.worker.count > 1,
             budgets=self.budgets,
             directory=folder / "journal",
             epoch=epoch,
@@ -239,6 +259,8 @@ class App:
             on_trouble=log.error,
         )
         await self.ledger.open()
+        if isinstance(self.budgets, LeasedBudgets):
+            self.budgets.open(self.ledger.accounts, self.ledger.drain_soon)
         self.console.open()
         if self.bodies_folder is not None:
             logs = config.logs
@@ -275,18 +297,38 @@ class App:
         )
         if self.worker.index == 0:
             self.upkeep.open()
+        self._following = asyncio.get_running_loop().create_task(self._follow_keys())
 
     async def close(self) -> None:
         """Calls are over: drains the journal, closes connections and storage."""
         self.dispatch = None
         self.hot.clear()
+        self._following.cancel()
+        await asyncio.gather(self._following, return_exceptions=True)
         await self.upkeep.close()
         await self.upstream.close()
+        if isinstance(self.budgets, LeasedBudgets):
+            await self.budgets.close()
         await self.ledger.close()
         await self.console.close()
         if self.bodies is not None:
             await asyncio.to_thread(self.bodies.close)
         await self.storage.close()
+
+    def _make_budgets(self, epoch: int) -> Budgets:
+        money = self.config.money
+        if self.worker.count == 1:
+            return Budgets(
+                wait_s_max=money.hold_wait_s_max, clock=self._wall, exceeded_status=money.budget_exceeded_status
+            )
+        return LeasedBudgets(
+            store=self.storage.leases,
+            epoch=epoch,
+            workers=self.worker.count,
+            wait_s_max=money.hold_wait_s_max,
+            clock=self._wall,
+            exceeded_status=money.budget_exceeded_status,
+        )
 
     def _management(self) -> Any:
         """The management API, made when somebody first asks for it: FastAPI costs 25 MB and 300 ms."""
@@ -319,7 +361,26 @@ class App:
                 if account is not None and record is not None:
                     account.spent, account.total = record.spend_nano, record.total_spend_nano
             self.snapshots.swap(await self._build(self.config, number=self.snapshots.current.number + 1))
+            if isinstance(self.budgets, LeasedBudgets):
+                await self.budgets.refresh(self._stored_spend())
         self._let_in_waiting()
+
+    async def _follow_keys(self) -> None:
+        """Puts in force what other workers, or other programs on the same storage, change of keys."""
+        while True:
+            await asyncio.sleep(FOLLOW_KEYS_S)
+            try:
+                if await self.storage.key_changes() != self._key_changes_seen:
+                    await self.keys_changed()
+            except StorageError:
+                continue  # the keys in force stay in force
+            except Exception:  # whoever follows no longer would serve blocked keys for ever
+                log.exception("changed keys could not be put in force")
+
+    def _stored_spend(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """(spent, start of its period) of every key as the snapshot in force read it, by its account's scope and id."""
+        records = [caller.key.record for caller in self.snapshots.current.keys.values() if caller.key is not None]
+        return {(KEY_SCOPE, record.token.hex()): (record.spend_nano, record.period_start_us) for record in records}
 
     def _let_in_waiting(self) -> None:
         """A limit that was raised may be what calls wait for."""
@@ -328,8 +389,11 @@ class App:
                 self.budgets.let_in(account, self._wall())
 
     async def _build(self, config: Config, *, number: int) -> Snapshot:
+        key_changes = await self.storage.key_changes()
         self._gateway_pace.change(rpm=None, tpm=None, parallel_max=config.bounds.parallel_max)
-        binder = _binder(config, self.catalog, self._health, self._deployment_paces, self._local)
+        binder = _binder(
+            config, self.catalog, self._health, self._deployment_paces, self._local, workers=self.worker.count
+        )
         grouped: dict[str, list[Deployment]] = {}
         wildcards = []
         for entry in config.models:
@@ -351,6 +415,10 @@ class App:
             current = keys.get(old.token)
             if current is not None and old.until_us > now_us:
                 keys[old.old] = current
+        for scope, name in list(self.ledger.accounts):  # a key that is gone takes its account along
+            if scope == KEY_SCOPE and bytes.fromhex(name) not in keys:
+                del self.ledger.accounts[scope, name]
+        self._key_changes_seen = key_changes
         master = config.access.master_key
         return Snapshot(
             number=number,
@@ -419,7 +487,7 @@ class App:
         if record.rpm_limit is not None or record.tpm_limit is not None or record.parallel_max is not None:
             pace = self._paces.get(record.token)
             if pace is None:
-                pace = self._paces[record.token] = Pace()
+                pace = self._paces[record.token] = Pace(workers=self.worker.count)
             pace.change(rpm=record.rpm_limit, tpm=record.tpm_limit, parallel_max=record.parallel_max)
         accounts = (account, *(a for a in standing if a.limit is not None or a.scope == GLOBAL_SCOPE))
         return Key(record, account, accounts, pace)
@@ -491,6 +559,11 @@ def master_key_path(config: Config) -> Path:
     return data_folder(config) / MASTER_KEY_FILE
 
 
+async def _open_storage(config: Config) -> Storage:
+    url = config.storage.database_url
+    return await open_storage(url.reveal() if url else _database(config, data_folder(config)))
+
+
 def _database(config: Config, folder: Path) -> Path:
     return folder / DATA_FILE
 
@@ -514,7 +587,13 @@ def _catalog() -> Catalog:
 
 
 def _binder(
-    config: Config, catalog: Catalog, health: dict[str, Health], paces: dict[str, Pace], local: FindLocal
+    config: Config,
+    catalog: Catalog,
+    health: dict[str, Health],
+    paces: dict[str, Pace],
+    local: FindLocal,
+    *,
+    workers: int = 1,
 ) -> Binder:
     return Binder(
         config,
@@ -527,6 +606,7 @@ def _binder(
         local=local,
         user_agent=f"tollway/{__version__}",
         operations=OPERATIONS,
+        workers=workers,
     )
 
 

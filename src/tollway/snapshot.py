@@ -371,6 +371,7 @@ class Binder:
         local: Callable[[str], tuple[str, Secret] | None],
         user_agent: str,
         operations: tuple[str, ...],
+        workers: int = 1,
     ) -> None:
         self.config = config
         self.catalog = catalog

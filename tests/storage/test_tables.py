@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from importlib import resources
 from pathlib import Path
@@ -28,12 +29,12 @@ def test_the_shipped_schema_is_made_from_the_tables() -> None:
 
 async def test_migrating_from_nothing_gives_the_schema_of_a_new_file(tmp_path: Path) -> None:
     await (await open_storage(tmp_path / "new.db")).close()
-    migrations.upgrade(f"sqlite:///{tmp_path / 'migrated.db'}")
+    await asyncio.to_thread(migrations.upgrade, f"sqlite:///{tmp_path / 'migrated.db'}")
     assert _schema(tmp_path / "migrated.db") == _schema(tmp_path / "new.db")
 
 
 async def test_a_migrated_file_opens_and_works(tmp_path: Path) -> None:
-    migrations.upgrade(f"sqlite:///{tmp_path / 't.db'}")
+    await asyncio.to_thread(migrations.upgrade, f"sqlite:///{tmp_path / 't.db'}")
     storage = await open_storage(tmp_path / "t.db")
     assert await storage.spend.ingest([a_call(1)]) == 1
     await storage.close()

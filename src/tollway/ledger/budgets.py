@@ -86,9 +86,9 @@ class Account:
         self._begin(round(start * 1_000_000))
         return True
 
-    def begin_period(self, start_us: int, now: float) -> None:
+    def begin_period(self, start_us: int) -> None:
         """Takes over a newer period that others have begun already."""
-        self.resets_at = self.next_reset(now) if self.next_reset is not None else NEVER
+        self.resets_at = self.next_reset(start_us / 1_000_000) if self.next_reset is not None else NEVER
         self._begin(start_us)
 
     def _begin(self, start_us: int) -> None:
@@ -104,7 +104,8 @@ class Account:
             return start, NEVER
         end = next_reset(start)
         length_s = end - start
-        if end <= now and length_s < 24 * HOUR_S:  # short ones follow the clock: a long pause need not be walked through
+        if end <= now and length_s < 24 * HOUR_S:
+            # Short ones follow the clock: a long pause need not be walked through.
             for back_s in (2 * length_s, 26 * HOUR_S):
                 if now - back_s > start and (near := next_reset(now - back_s)) <= now:
                     end = near

@@ -217,15 +217,22 @@ class LeasedBudgets(Budgets):
                 self._on_wanted()
             await self._give_back([*wanted, *(account for account in self._in_hand - wanted if _is_idle(account))])
 
-    async def refresh(self) -> None:
-        """Takes over what the storage knows to be spent, and gives back what a lowered limit leaves no room for. Raises
-        StorageError.
+    async def refresh(self, stored: Mapping[tuple[str, str], tuple[int, int]]) -> None:
+        """Takes over what the storage knows to be spent, and gives back what a lowered limit leaves no room for.
+
+        `stored` is (spent, start of its period) as read before. Raises StorageError.
         """
         async with self._turn:
-            for state in await self._store.states(self._epoch):
-                account = self._accounts.get((state.scope, state.id))
-                if account is not None and _lease_of(account).period_start_us == state.period_start_us:
-                    account.spent = state.spent_nano + _lease_of(account).settled - state.charged_nano
+            states = {
+                (state.scope, state.id, state.period_start_us): state for state in await self._store.states(self._epoch)
+            }
+            for name, account in self._accounts.items():
+                lease = _lease_of(account)
+                state = states.get((*name, lease.period_start_us))
+                if state is not None:
+                    account.spent = state.spent_nano + lease.settled - state.charged_nano
+                elif name in stored and stored[name][1] == lease.period_start_us:
+                    account.spent = stored[name][0] + lease.settled
             await self._give_back([account for account in self._in_hand if _is_lowered(account)])
 
     async def _give_back(self, accounts: Sequence[Account]) -> None:
@@ -251,7 +258,7 @@ class LeasedBudgets(Budgets):
         if lease is not account.lease:
             return  # a new period began meanwhile; what was granted belongs to the old one
         if state.period_start_us > lease.period_start_us:  # another worker's clock was the first to see it begin
-            account.begin_period(state.period_start_us, self._clock())
+            account.begin_period(state.period_start_us)
             account.spent = state.spent_nano
             return
         got = state.granted_nano - lease.granted

@@ -1,11 +1,11 @@
 """A whole gateway without sockets: every room of it, in front of a scripted provider, on a clock that stands still.
 
-    async with SmallGateway(tmp_path) as gateway:
-        key = await gateway.make_key(max_budget_nano=10_000_000)
-        gateway.upstream.reply_to(None, chat_reply("Hello", output_tokens=250))
-        answer = await gateway.ask(key=key, max_tokens=250)
-        assert answer.status == 200
-        assert (await gateway.records())[0].cost.total == 1_000_000
+async with SmallGateway(tmp_path) as gateway:
+    key = await gateway.make_key(max_budget_nano=10_000_000)
+    gateway.upstream.reply_to(None, chat_reply("Hello", output_tokens=250))
+    answer = await gateway.ask(key=key, max_tokens=250)
+    assert answer.status == 200
+    assert (await gateway.records())[0].cost.total == 1_000_000
 """
 
 from __future__ import annotations
