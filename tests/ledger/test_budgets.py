@@ -184,7 +184,7 @@ async def test_a_call_that_another_account_blocks_waits_there() -> None:
 async def test_a_new_period_starts_with_nothing_spent_and_is_named_by_the_old_ones_end() -> None:
     clock = FakeClock(now=1_800_000_000.0)
     key = account(100)
-    key.resets_at, key.next_reset = 1_800_000_060.0, lambda now: now + 60
+    key.resets_at, key.next_reset = 1_800_000_060.0, lambda now: now // 60 * 60 + 60
     hold = await budgets(clock).take([key], 100, 1)
     clock.advance(61)
     # What was held in the old period still counts; what it cost counts in the one it ends in.
@@ -213,60 +213,75 @@ def test_spent_and_held_never_exceed_a_limit_whatever_happens_in_whatever_order(
     asyncio.run(_interleave(steps, limits))
 
 
-async def _interleave(steps: list[int], limits: list[int]) -> None:
-    """Takes, waits, settles, cancels, resets and changed limits; afterwards nothing is held and nobody waits."""
-    clock = FakeClock()
-    kept = budgets(clock)
-    accounts = [account(limit, str(number)) for number, limit in enumerate(limits)]
-    for each in accounts:
-        each.resets_at, each.next_reset = clock.now() + 10, lambda now: now + 10
-    tasks: list[asyncio.Task[Hold]] = []
-    holds: list[Hold] = []
-    lowered: set[str] = set()
-    for step in steps:
-        random = Random(step)
+class Interleaving:
+    """Takes, waits, settles, cancels, resets and changed limits, by numbers; watches the limits all the while."""
+
+    def __init__(self, limits: list[int]) -> None:
+        self.clock = FakeClock()
+        self.budgets = budgets(self.clock)
+        self.accounts = [account(limit, str(number)) for number, limit in enumerate(limits)]
+        for each in self.accounts:
+            each.resets_at, each.next_reset = self.clock.now() + 10, lambda now: now // 10 * 10 + 10
+        self.tasks: list[asyncio.Task[Hold]] = []
+        self.holds: list[Hold] = []
+        self.lowered: set[str] = set()  # under what is spent or held already: nothing more is granted, that is all
+
+    async def step(self, random: Random) -> None:
         what = random.randrange(10)
         if what < 5:
-            chosen = random.sample(accounts, random.randint(1, len(accounts)))
+            chosen = random.sample(self.accounts, random.randint(1, len(self.accounts)))
             wanted = random.randint(1, 120)
-            tasks.append(asyncio.create_task(kept.take(chosen, wanted, random.randint(1, wanted))))
-        elif what < 7 and holds:
-            hold = holds.pop(random.randrange(len(holds)))
-            hold.settle(random.randint(0, hold.amount), clock.now())
-        elif what == 7 and tasks:
-            random.choice(tasks).cancel()
+            taking = self.budgets.take(chosen, wanted, random.randint(1, wanted))
+            self.tasks.append(asyncio.create_task(taking))
+        elif what < 7 and self.holds:
+            hold = self.holds.pop(random.randrange(len(self.holds)))
+            hold.settle(random.randint(0, hold.amount), self.clock.now())
+        elif what == 7 and self.tasks:
+            random.choice(self.tasks).cancel()
         elif what == 8:
-            clock.advance(random.randint(0, 6))
+            self.clock.advance(random.randint(0, 6))
         elif what == 9:
-            changed = random.choice(accounts)
-            limit = random.randint(0, 300)
-            if limit < (changed.limit or 0):
-                lowered.add(changed.id)
-            changed.limit = limit
-            kept.let_in(changed, clock.now())
+            self.change_limit(random.choice(self.accounts), random.randint(0, 300))
         for _ in range(random.randint(0, 3)):
             await asyncio.sleep(0)
-        for task in [task for task in tasks if task.done()]:
-            tasks.remove(task)
-            if not task.cancelled() and task.exception() is None:
-                holds.append(task.result())
-        for each in accounts:
+        self.gather()
+        for each in self.accounts:
             assert each.held >= 0
-            if each.limit is not None and each.id not in lowered:
+            if each.limit is not None and each.id not in self.lowered:
                 assert each.spent + each.held <= each.limit
-    for _ in range(len(steps) + 5):
-        await settle_loop()
-        for task in [task for task in tasks if task.done()]:
-            tasks.remove(task)
-            if not task.cancelled() and task.exception() is None:
-                holds.append(task.result())
-            elif not task.cancelled():
+
+    def change_limit(self, changed: Account, limit: int) -> None:
+        if limit < changed.spent + changed.held:
+            self.lowered.add(changed.id)
+        changed.limit = limit
+        self.budgets.let_in(changed, self.clock.now())
+
+    def gather(self) -> None:
+        for task in [task for task in self.tasks if task.done()]:
+            self.tasks.remove(task)
+            if task.cancelled():
+                continue
+            if task.exception() is None:
+                self.holds.append(task.result())
+            else:
                 assert isinstance(task.exception(), PublicError)
-        while holds:
-            holds.pop().settle(0, clock.now())
-    assert tasks == []
-    assert [each.held for each in accounts] == [0] * len(accounts)
-    assert not any(waiter for each in accounts for waiter in each.waiters if not waiter.future.done())
+
+    async def end(self, rounds: int) -> None:
+        for _ in range(rounds):
+            await settle_loop()
+            self.gather()
+            while self.holds:
+                self.holds.pop().settle(0, self.clock.now())
+
+
+async def _interleave(steps: list[int], limits: list[int]) -> None:
+    all_of_it = Interleaving(limits)
+    for step in steps:
+        await all_of_it.step(Random(step))
+    await all_of_it.end(len(steps) + 5)
+    assert all_of_it.tasks == []
+    assert [each.held for each in all_of_it.accounts] == [0] * len(limits)
+    assert not any(waiter for each in all_of_it.accounts for waiter in each.waiters if not waiter.future.done())
 
 
 @settings(max_examples=100, deadline=None)
