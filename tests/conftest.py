@@ -12,7 +12,10 @@ from blockbuster import blockbuster_ctx
 from tollway.testing.gateway import SmallGateway
 
 #: Before and after all calls the gateway may block: it opens files, reads the catalog, makes the management API.
-OPENING = ("__init__", "open", "close", "prepare", "_management")
+OPENING = (
+    ("tollway/app.py", ("__init__", "open", "close", "prepare", "_management")),
+    ("tollway/ledger/ledger.py", ("open", "close", "take_over_the_dead")),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +26,8 @@ def nothing_blocks_the_loop(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     with blockbuster_ctx("tollway", excluded_modules=["tollway.testing", "tollway.admin"]) as watch:
         for watched in watch.functions.values():
-            watched.can_block_in("tollway/app.py", OPENING)
+            for file, functions in OPENING:
+                watched.can_block_in(file, functions)
         # The one blocking call of the request path (and `os.ftruncate` after a failed one, which nobody watches).
         watch.functions["os.write"].can_block_in("tollway/ledger/journal.py", ("append",))
         yield

@@ -63,6 +63,19 @@ RETRY_AFTER_S_MAX = 10.0
 TOKENS_MAX = 10_000_000_000
 #: The finishing chunk of a stream waits this long for the usage that is to ride on it.
 USAGE_WAIT_MS_MAX = 2000
+RELAYED_HEADERS = frozenset(
+    {
+        b"anthropic-organization-id",
+        b"cf-ray",
+        b"openai-organization",
+        b"openai-processing-ms",
+        b"openai-project",
+        b"openai-version",
+        b"request-id",
+        b"retry-after",
+        b"x-request-id",
+    }
+)
 UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 
 ORDER = (
@@ -307,6 +320,7 @@ class Gateway:
         deployment.health.succeeded(now)
         call.first_byte_us = call.started_us + int((now - call.started) * 1e6)
         reply.attempt = attempt
+        reply.head += relayed_head(wire.headers)
         if reply.body is not None:
             self._price(call, reply, deployment)
         return reply
@@ -508,6 +522,17 @@ class Gateway:
         if call.shortened:
             head += b"x-tollway-output-limit: %d\r\n" % (call.output_tokens_max or 0)
         return head
+
+
+def relayed_head(headers: list[tuple[bytes, bytes]]) -> bytes:
+    """What of a provider's own headers reaches the client: an allow-list, under LiteLLM's prefix; limits also by their own name."""
+    head = b""
+    for name, value in headers:
+        if name in RELAYED_HEADERS:
+            head += b"llm_provider-%b: %b\r\n" % (name, value)
+        elif name.startswith((b"x-ratelimit-", b"anthropic-ratelimit-")):
+            head += b"%b: %b\r\nllm_provider-%b: %b\r\n" % (name, value, name, value)
+    return head
 
 
 def error_head(call: Call, error: PublicError) -> bytes:

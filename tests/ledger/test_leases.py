@@ -338,6 +338,69 @@ ACTIONS = st.lists(
 )
 
 
+class Play:
+    """Calls of several workers in any order, watched after each step."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+        self.waiting: list[tuple[Worker, asyncio.Task[Hold], int]] = []
+        self.holding: list[tuple[Worker, Hold]] = []
+        self.charged = 0
+
+    async def step(self, action: str, worker: Worker, size: int, more: int) -> None:
+        if action == "take":
+            self.waiting.append((worker, worker.take(max(size, more), min(size, more)), min(size, more)))
+        elif action == "settle" and self.holding:
+            self.settle(more % len(self.holding), size)
+        elif action == "cancel" and self.waiting:
+            self.waiting[0][1].cancel()
+        elif action == "ask":
+            await worker.budgets.ask()
+        elif action == "look":
+            await worker.budgets.look()
+        elif action == "drain":
+            await worker.drain()
+        elif action == "tick":
+            self.gateway.clock.advance(AGAIN_S_MAX)
+        await self.look_over()
+
+    def settle(self, place: int, percent: int) -> None:
+        worker, hold = self.holding.pop(place)
+        self.charged += hold.amount * percent // 100
+        worker.settle(hold, hold.amount * percent // 100)
+
+    async def look_over(self) -> None:
+        await settled()
+        for one in [one for one in self.waiting if one[1].done()]:
+            self.waiting.remove(one)
+            self.ended(*one)
+        held = sum(hold.amount for _, hold in self.holding)
+        assert self.charged + held <= LIMIT
+        assert await self.gateway.spent() + self.gateway.storage.leases.outstanding("key", KEY) <= LIMIT
+
+    def ended(self, worker: Worker, task: asyncio.Task[Hold], least: int) -> None:
+        if task.cancelled():
+            return
+        if task.exception() is None:
+            assert task.result().amount >= least
+            self.holding.append((worker, task.result()))
+        else:
+            assert isinstance(task.exception(), BudgetExceeded)
+            assert LIMIT - self.charged < least, "it would have fitted"
+
+    async def to_the_end(self) -> None:
+        for _ in range(400):
+            if not self.waiting and not self.holding:
+                break
+            while self.holding:
+                self.settle(0, 50)
+            await self.gateway.round()
+            await self.look_over()
+        assert not self.waiting
+        for _ in range(IDLE_LOOKS_MAX + 2):
+            await self.gateway.round()
+
+
 @settings(max_examples=150, deadline=None)
 @given(actions=ACTIONS)
 def test_no_interleaving_of_three_workers_exceeds_the_budget_or_refuses_what_would_have_fitted(
@@ -346,60 +409,11 @@ def test_no_interleaving_of_three_workers_exceeds_the_budget_or_refuses_what_wou
     async def run() -> None:
         gateway = Gateway(3)
         workers = await gateway.start()
-        waiting: list[tuple[Worker, asyncio.Task[Hold], int]] = []
-        holding: list[tuple[Worker, Hold]] = []
-        charged = 0
-
-        async def look_over() -> None:
-            await settled()
-            for one in list(waiting):
-                worker, task, least = one
-                if task.done():
-                    waiting.remove(one)
-                    if task.cancelled():
-                        continue
-                    if task.exception() is None:
-                        assert task.result().amount >= least
-                        holding.append((worker, task.result()))
-                    else:
-                        assert isinstance(task.exception(), BudgetExceeded)
-                        assert LIMIT - charged < least, "it would have fitted"
-            held = sum(hold.amount for _, hold in holding)
-            assert charged + held <= LIMIT
-            assert await gateway.spent() + gateway.storage.leases.outstanding("key", KEY) <= LIMIT
-
+        play = Play(gateway)
         for action, index, size, more in actions:
-            worker = workers[index]
-            if action == "take":
-                waiting.append((worker, worker.take(max(size, more), min(size, more)), min(size, more)))
-            elif action == "settle" and holding:
-                owner, hold = holding.pop(more % len(holding))
-                charged += hold.amount * size // 100
-                owner.settle(hold, hold.amount * size // 100)
-            elif action == "cancel" and waiting:
-                waiting[0][1].cancel()
-            elif action == "ask":
-                await worker.budgets.ask()
-            elif action == "look":
-                await worker.budgets.look()
-            elif action == "drain":
-                await worker.drain()
-            elif action == "tick":
-                gateway.clock.advance(AGAIN_S_MAX)
-            await look_over()
-        for _ in range(400):  # everything comes to an end
-            if not waiting and not holding:
-                break
-            while holding:
-                owner, hold = holding.pop()
-                charged += hold.amount // 2
-                owner.settle(hold, hold.amount // 2)
-            await gateway.round()
-            await look_over()
-        assert not waiting
-        for _ in range(IDLE_LOOKS_MAX + 2):
-            await gateway.round()
-        assert await gateway.spent() == charged
+            await play.step(action, workers[index], size, more)
+        await play.to_the_end()
+        assert await gateway.spent() == play.charged
         assert gateway.storage.leases.outstanding("key", KEY) == 0
         assert all(account.held == 0 for worker in workers for account in worker.accounts)
 

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from tollway.app import App, create_app
-from tollway.config import load
+from tollway.config import Config, load
 from tollway.ledger.record import CallRecord, decode_record
 from tollway.snapshot import digest_of
 from tollway.storage import KeyRecord, SpendFilter
@@ -47,7 +47,10 @@ class Exchange:
         self._gone.set()
 
     async def first_piece(self) -> bytes:
-        await self._piece_came.wait()
+        assert self.task is not None
+        coming = asyncio.ensure_future(self._piece_came.wait())
+        await asyncio.wait({coming, self.task}, return_when=asyncio.FIRST_COMPLETED)
+        coming.cancel()
         return self.pieces[0]
 
     async def end(self) -> Exchange:
@@ -157,21 +160,25 @@ CONFIG = """
 """
 
 
+def read_config(path: Path, text: str) -> Config:
+    path.write_text(text)
+    return load(str(path), environ={})
+
+
 @pytest.fixture
 async def open_table(tmp_path: Path) -> AsyncIterator[OpenTable]:
     """Opens a gateway with this configuration; `retries` are off unless it says otherwise."""
     opened: list[Table] = []
 
-    async def open_one(config: str = CONFIG, more: str = "") -> Table:
-        text = dedent(config) + dedent(more) + f"\ngeneral_settings:\n  master_key: {MASTER_KEY}\n"
+    async def open_one(models: str = CONFIG, more: str = "") -> Table:
+        text = dedent(models) + dedent(more) + f"\ngeneral_settings:\n  master_key: {MASTER_KEY}\n"
         if "router_settings" not in text:
             text += "router_settings:\n  num_retries: 0\n"
-        path = tmp_path / "config.yaml"
-        path.write_text(text)
+        config = await asyncio.to_thread(read_config, tmp_path / "config.yaml", text)
         clock = FakeClock()
         upstream, storage = FakeUpstream(clock), MemoryStorage()
         app = create_app(
-            load(str(path), environ={}),
+            config,
             upstream=upstream,
             storage=storage,
             monotonic=clock.monotonic,

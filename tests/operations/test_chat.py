@@ -37,7 +37,10 @@ def chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> byte
     return b"data: " + json.dumps(told).encode() + b"\n\n"
 
 
-USED = b'data: {"id":"chatcmpl-1","model":"gpt-4o","choices":[],"usage":{"prompt_tokens":9,"completion_tokens":4,"total_tokens":13}}\n\n'
+USED = (
+    b'data: {"id":"chatcmpl-1","model":"gpt-4o","choices":[],'
+    b'"usage":{"prompt_tokens":9,"completion_tokens":4,"total_tokens":13}}\n\n'
+)
 DONE = b"data: [DONE]\n\n"
 
 

@@ -78,6 +78,7 @@ class Ledger:
         self._drained = asyncio.Condition()
         self._task: asyncio.Task[None] | None = None
         self._storage_away = False
+        self._failures = 0  # of the drain
         self._journal_broken = False
         self._unwritten: list[bytes] = []  # records that the disk has refused
 
@@ -154,12 +155,12 @@ class Ledger:
         self._wake.set()
 
     async def flush(self) -> None:
-        """Returns when all that was written until now is in storage, or after `FLUSH_S_MAX` seconds."""
-        goal = self.rows_written
+        """Returns when all that was written until now is in storage, or storage has refused it, or after `FLUSH_S_MAX` seconds."""
+        goal, failures = self.rows_written, self._failures
         self._wake.set()
         try:
             async with asyncio.timeout(FLUSH_S_MAX), self._drained:
-                await self._drained.wait_for(lambda: self.rows_drained >= goal or self._storage_away)
+                await self._drained.wait_for(lambda: self.rows_drained >= goal or self._failures > failures)
         except TimeoutError:
             return
 
@@ -196,9 +197,10 @@ class Ledger:
             except Exception as error:  # a drain that ends would lose what comes after it
                 if not self._storage_away:
                     self._on_trouble(f"spend rows cannot be stored, they stay in the journal: {error}")
-                if not isinstance(error, StorageError):
-                    log.exception("the drain of the spend journal failed")
+                    if not isinstance(error, StorageError):
+                        log.exception("the drain of the spend journal failed")
                 self._storage_away = True
+                self._failures += 1
                 pause_s = min(RETRY_S_MAX, pause_s * 2)
             self._heal()
             await self._sync()

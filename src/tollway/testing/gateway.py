@@ -11,7 +11,7 @@ async with SmallGateway(tmp_path) as gateway:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -129,12 +129,14 @@ class Answer:
 
 
 class Exchange:
-    """One request over plain ASGI, running. `hang_up_after` pieces of body the client leaves."""
+    """One request over plain ASGI, running. `on_message` sees each ASGI message before the client has it."""
 
-    def __init__(self, app: Any, scope: dict[str, Any], body: Sequence[bytes], *, hang_up_after: int | None) -> None:
+    def __init__(
+        self, app: Any, scope: dict[str, Any], body: Sequence[bytes], on_message: Callable[[dict[str, Any]], object]
+    ) -> None:
         self.answer = Answer()
         self._body = list(body)
-        self._hang_up_after = hang_up_after
+        self._on_message = on_message
         self._gone = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(app(scope, self._receive, self._send))
 
@@ -154,6 +156,7 @@ class Exchange:
         return {"type": "http.disconnect"}
 
     async def _send(self, message: dict[str, Any]) -> None:
+        self._on_message(message)
         answer = self.answer
         if message["type"] == "http.response.start":
             answer.status = message["status"]
@@ -163,9 +166,6 @@ class Exchange:
             return
         answer.pieces.append(message.get("body", b""))
         answer.whole = not message.get("more_body", False)
-        if self._hang_up_after is not None and len(answer.pieces) >= self._hang_up_after and not answer.whole:
-            self._gone.set()
-            await asyncio.sleep(0.001)  # time for whoever watches for it
 
 
 class SmallGateway:
@@ -236,7 +236,7 @@ class SmallGateway:
         headers: Mapping[str, str] | Sequence[tuple[bytes, bytes]] = (),
         body: bytes | Sequence[bytes] | None = None,
         client: tuple[str, int] | None = ("203.0.113.9", 50_000),
-        hang_up_after: int | None = None,
+        on_message: Callable[[dict[str, Any]], object] = lambda message: None,
         **fields: Any,
     ) -> Exchange:
         """Asks, and goes on while the gateway works. `fields` are those of a chat request, put over the usual ones."""
@@ -262,7 +262,7 @@ class SmallGateway:
             "server": ("gateway.example", 80),
         }
         pieces = [body] if isinstance(body, bytes) else body
-        return Exchange(self.app, scope, pieces, hang_up_after=hang_up_after)
+        return Exchange(self.app, scope, pieces, on_message)
 
     async def ask(self, **asked: Any) -> Answer:
         """As `begin`, and waits for the answer."""

@@ -1,0 +1,312 @@
+"""Three real workers behind one port, on one database: one budget, one set of keys, no lost call."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import json
+import os
+import signal
+import sqlite3
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import STRONG, Running, Start, ask, until
+
+pytestmark = pytest.mark.slow
+
+WORKERS = 3
+CALLS = 600
+AT_ONCE = 60
+OUTPUT_TOKENS = 250
+NANO_PER_TOKEN = 4_000
+COST_NANO = OUTPUT_TOKENS * NANO_PER_TOKEN
+ANSWER_S = 0.03
+
+
+class Provider:
+    """An OpenAI-compatible provider on loopback in a thread of its own; every answer is of 250 tokens and takes a moment."""
+
+    def __init__(self) -> None:
+        self.answered = 0
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self._thread.start()
+        self._server = asyncio.run_coroutine_threadsafe(
+            asyncio.start_server(self._serve, "127.0.0.1", 0), self.loop
+        ).result(10)
+        self.port: int = self._server.sockets[0].getsockname()[1]
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
+                asked = json.loads(await reader.readexactly(length))
+                await asyncio.sleep(ANSWER_S)
+                self.answered += 1
+                (self._stream if asked.get("stream") else self._whole)(writer, f"chatcmpl-{self.answered}")
+                await writer.drain()
+        writer.close()
+
+    def _whole(self, writer: asyncio.StreamWriter, id: str) -> None:
+        choice = {"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}
+        body = json.dumps({**_about(id, "chat.completion"), "choices": [choice], "usage": USAGE}).encode()
+        writer.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+        )
+
+    def _stream(self, writer: asyncio.StreamWriter, id: str) -> None:
+        about = _about(id, "chat.completion.chunk")
+        chunks = [
+            {**about, "choices": [{"index": 0, "delta": {"role": "assistant", "content": "Hello"}}]},
+            {**about, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
+            {**about, "choices": [], "usage": USAGE},
+        ]
+        events = b"".join(b"data: %b\n\n" % json.dumps(chunk).encode() for chunk in chunks) + b"data: [DONE]\n\n"
+        writer.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+            b"%x\r\n%b\r\n0\r\n\r\n" % (len(events), events)
+        )
+
+    def stop(self) -> None:
+        async def end() -> None:
+            self._server.close()
+            others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+
+        asyncio.run_coroutine_threadsafe(end(), self.loop).result(10)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(10)
+        self.loop.close()
+
+
+USAGE = {"prompt_tokens": 10, "completion_tokens": OUTPUT_TOKENS, "total_tokens": 10 + OUTPUT_TOKENS}
+
+
+def _about(id: str, kind: str) -> dict[str, Any]:
+    return {"id": id, "object": kind, "created": 1, "model": "small"}
+
+
+class Gateway:
+    def __init__(self, running: Running, port: int, folder: Path) -> None:
+        self.running = running
+        self.port = port
+        self.folder = folder
+
+    def workers(self) -> list[int]:
+        """The workers' process ids."""
+        pid = self.running.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    def manage(self, path: str, fields: dict[str, Any]) -> dict[str, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        with contextlib.closing(connection):
+            headers = {"authorization": f"Bearer {STRONG}", "content-type": "application/json"}
+            connection.request("POST", path, json.dumps(fields), headers)
+            answer = connection.getresponse()
+            body = json.loads(answer.read())
+            assert answer.status == 200, body
+            return body  # type: ignore[no-any-return]
+
+    def new_key(self, calls: float) -> str:
+        """A key whose budget is good for so many calls, once all workers know it."""
+        key = self.manage("/key/generate", {"max_budget": calls * COST_NANO / 1e9})["key"]
+        assert isinstance(key, str)
+        headers = {"authorization": f"Bearer {key}"}
+        until(lambda: all(ask(self.port, path="/v1/models", headers=headers)["status"] == 200 for _ in range(20)), 2.0)
+        return key
+
+    def asked(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        connection = sqlite3.connect(f"file:{self.folder / 'tollway.db'}?mode=ro", uri=True, timeout=10)
+        with contextlib.closing(connection):
+            return connection.execute(statement, values).fetchall()
+
+    def spent(self) -> int:
+        """What all keys spent, as it is stored."""
+        return int(self.asked("SELECT coalesce(sum(spend_nano), 0) FROM keys")[0][0])
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    provider = Provider()
+    yield provider
+    provider.stop()
+
+
+@pytest.fixture
+def gateway(start: Start, free_port: int, tmp_path: Path, provider: Provider) -> Iterator[Gateway]:
+    (tmp_path / "config.yaml").write_text(f"""
+model_list:
+  - model_name: small
+    litellm_params:
+      model: openai/small
+      api_key: sk-of-the-provider
+      api_base: http://127.0.0.1:{provider.port}/v1
+      input_cost_per_token: 0
+      output_cost_per_token: 0.000004
+router_settings: {{num_retries: 0}}
+general_settings: {{master_key: {STRONG}}}
+""")
+    arguments = ("--config", "config.yaml", "--host", "127.0.0.1", "--port", str(free_port))
+    running = start(*arguments, "--num_workers", str(WORKERS), FAKE_NOT="tollway.app")
+    running.wait_for("curl ")
+    yield Gateway(running, free_port, tmp_path)
+    running.process.send_signal(signal.SIGTERM)
+    assert running.ends() == 0
+    running.rest()
+
+
+class Caller:
+    """One connection, which leads to one worker."""
+
+    def __init__(self, port: int, key: str) -> None:
+        self._port = port
+        self._key = key
+        self._reader: asyncio.StreamReader
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def ask(self, *, stream: bool = False, max_tokens: int = OUTPUT_TOKENS) -> tuple[int, str, str]:
+        """(status, call id, body). A status of 0: the connection broke."""
+        fields = {"model": "small", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": max_tokens}
+        body = json.dumps({**fields, "stream": stream}).encode()
+        try:
+            if self._writer is None:
+                self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+            self._writer.write(
+                b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+                b"authorization: Bearer %b\r\ncontent-length: %d\r\n\r\n%b" % (self._key.encode(), len(body), body)
+            )
+            return await self._answer()
+        except (OSError, asyncio.IncompleteReadError):
+            await self.close()
+            return 0, "", ""
+
+    async def _answer(self) -> tuple[int, str, str]:
+        head = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower()
+        headers = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
+        if "content-length" in headers:
+            body = await self._reader.readexactly(int(headers["content-length"]))
+        else:
+            body = b""
+            while size := int(await self._reader.readline(), 16):
+                body += (await self._reader.readexactly(size + 2))[:-2]
+            await self._reader.readexactly(2)
+        return int(head.split(" ", 2)[1]), headers.get("x-litellm-call-id", ""), body.decode()
+
+    async def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            with contextlib.suppress(OSError):
+                await self._writer.wait_closed()
+            self._writer = None
+
+
+async def many(gateway: Gateway, key: str, calls: int) -> list[tuple[int, str, str]]:
+    """Asks `calls` times, `AT_ONCE` at a time, whole and streamed in turn; each caller has its own connection."""
+    numbers = iter(range(calls))
+    answers: list[tuple[int, str, str]] = []
+
+    async def caller() -> None:
+        one = Caller(gateway.port, key)
+        for number in numbers:
+            answer = await one.ask(stream=number % 2 == 1)
+            answers.append(answer)
+        await one.close()
+
+    await asyncio.gather(*(caller() for _ in range(AT_ONCE)))
+    return answers
+
+
+def test_one_budget_holds_over_all_workers_and_is_used_up_before_anybody_is_refused(gateway: Gateway) -> None:
+    limit_calls = 400
+    key = gateway.new_key(limit_calls)
+    answers = asyncio.run(many(gateway, key, CALLS))
+    statuses = Counter(status for status, _, _ in answers)
+    assert statuses == {200: limit_calls, 422: CALLS - limit_calls}
+    assert all("Hello" in body for status, _, body in answers if status == 200)
+    until(lambda: gateway.asked("SELECT count(*) FROM spend_rows") == [(CALLS,)])
+    assert gateway.spent() == limit_calls * COST_NANO
+    by_worker = gateway.asked("SELECT epoch, count(*) FROM spend_rows GROUP BY epoch")
+    assert len(by_worker) == WORKERS, "the test says nothing unless all workers took part"
+    gateway.running.process.send_signal(signal.SIGTERM)
+    assert gateway.running.ends() == 0
+    assert gateway.asked("SELECT * FROM leases") == []
+    assert list((gateway.folder / "journal").iterdir()) == []
+
+
+def test_a_key_that_is_changed_through_one_worker_is_changed_in_all_within_two_seconds(gateway: Gateway) -> None:
+    key = gateway.new_key(1000)
+
+    async def run() -> None:
+        callers = [Caller(gateway.port, key) for _ in range(30)]
+
+        async def statuses() -> set[int]:
+            return {status for status, _, _ in await asyncio.gather(*(caller.ask() for caller in callers))}
+
+        async def becomes(wanted: set[int]) -> None:
+            began = time.monotonic()
+            while await statuses() != wanted:
+                assert time.monotonic() - began < 2.0
+
+        await becomes({200})  # a new key is known to all soon after it was made
+        workers = {row[0] for row in await asyncio.to_thread(gateway.asked, "SELECT DISTINCT epoch FROM leases")}
+        assert len(workers) == WORKERS
+        for path, fields, status in (
+            ("/key/block", {}, 401),
+            ("/key/unblock", {}, 200),
+            ("/key/update", {"max_budget": 0.0}, 422),
+            ("/key/update", {"max_budget": 10.0, "spend": 9.0}, 200),
+            ("/key/update", {"spend": 10.0}, 422),
+        ):
+            await asyncio.to_thread(gateway.manage, path, {"key": key, **fields})
+            await becomes({status})
+        await asyncio.to_thread(gateway.manage, "/key/delete", {"keys": [key]})
+        await becomes({401})
+        for caller in callers:
+            await caller.close()
+
+    asyncio.run(run())
+
+
+def test_a_worker_that_is_killed_loses_no_row_and_no_budget(gateway: Gateway, provider: Provider) -> None:
+    limit_calls = 400
+    key = gateway.new_key(limit_calls)
+
+    async def run() -> list[tuple[int, str, str]]:
+        calling = asyncio.create_task(many(gateway, key, CALLS // 2))
+        while provider.answered < CALLS // 6:
+            await asyncio.sleep(0.01)
+        os.kill((await asyncio.to_thread(gateway.workers))[0], signal.SIGKILL)
+        broken = await calling
+        # The dead worker's lease comes back: what is left can be spent to the end.
+        return broken + await many(gateway, key, CALLS)
+
+    answers = asyncio.run(run())
+    statuses = Counter(status for status, _, _ in answers)
+    assert set(statuses) <= {0, 200, 422}
+    assert 1 <= statuses[0] <= AT_ONCE
+
+    def all_stored() -> bool:
+        stored = gateway.asked("SELECT count(*) FROM spend_rows WHERE failed = 0")[0][0]
+        return bool(stored >= statuses[200])
+
+    until(all_stored)
+    rows = [row[0] for row in gateway.asked("SELECT request_id FROM spend_rows WHERE failed = 0")]
+    answered = {body.split('"id":')[1].split('"')[1] for status, _, body in answers if status == 200}
+    assert len(answered) == statuses[200]
+    assert set(rows) >= answered
+    assert max(Counter(rows).values()) == 1
+    assert gateway.spent() == len(rows) * COST_NANO
+    assert gateway.spent() == limit_calls * COST_NANO
+    epochs = {row[0] for row in gateway.asked("SELECT DISTINCT epoch FROM leases")}
+    assert len(epochs) <= WORKERS
