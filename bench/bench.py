@@ -11,7 +11,7 @@ and spend rows on; the others check and write nothing. Targets run on core 0; pr
 Ends with 1 when an answer was wrong or a call is missing in the spend log. Needs Linux (/proc). See docs/performance.md.
 """
 
-# ruff: noqa: S603, S607  the commands are written here; perf is whichever the machine has
+# ruff: noqa: S603  the commands are written here; perf is whichever the machine has
 from __future__ import annotations
 
 import argparse
@@ -128,24 +128,25 @@ def measure(load: Process, target: Target, name: str, arguments: argparse.Namesp
     units = result["calls"] * (SCENARIOS[name].events or 1)
     row = {"target": target.name, "scenario": name, "cpu_us": used / units, **result}
     if stop_counting is not None:
-        row["instructions"] = stop_counting() / units
+        row["instructions"] = {by: count / units for by, count in stop_counting().items()}
     return row
 
 
-def count_instructions(pid: int) -> Callable[[], float]:
-    """Counts from now on; what is returned ends the count and gives it: instructions in user mode."""
-    perf = subprocess.Popen(
-        ["perf", "stat", "-x,", "-e", "instructions:u", "-p", ",".join(map(str, tree(pid)))], stderr=subprocess.PIPE, text=True
-    )
+def count_instructions(pid: int) -> Callable[[], dict[str, float]]:
+    """Counts from now on; what is returned ends the count and gives the instructions of the tree, by who executed them."""
+    events = {"user": "instructions:u", "kernel": "instructions:k"}
+    pids = ",".join(map(str, tree(pid)))
+    command = ["perf", "stat", "-x,", "-e", ",".join(events.values()), "-p", pids]
+    perf = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     time.sleep(0.2)  # it says nothing when it has begun
 
-    def end() -> float:
+    def end() -> dict[str, float]:
         perf.send_signal(signal.SIGINT)
-        said = perf.communicate(timeout=10)[1]
-        counted = said.strip().split(",")[0]
-        if not counted.isdigit():
-            raise Failed(f"perf cannot count here: {said.strip()[:300]}")
-        return float(counted)
+        said = perf.communicate(timeout=10)[1].strip()
+        counted = [line.split(",")[0] for line in said.splitlines()]
+        if len(counted) != len(events) or not all(count.isdigit() for count in counted):
+            raise Failed(f"perf cannot count here: {said[:300]}")
+        return dict(zip(events, map(float, counted), strict=True))
 
     return end
 
@@ -225,7 +226,8 @@ def show(result: dict[str, Any], arguments: argparse.Namespace) -> None:
             line += f"  {rate:8.0f}  {latency:8.0f}"
             line += "".join(f"  {ratio(result, scenario, target, peer):9.2f}x" for peer in peers)
             if arguments.instructions:
-                line += f"  {statistics.median(row['instructions'] for row in rows):10.0f} instructions"
+                for by in ("user", "kernel"):
+                    line += f"  {statistics.median(row['instructions'][by] for row in rows):8.0f} {by}"
             print(line)
     print()
     for name, about in result["about"].items():

@@ -43,7 +43,7 @@ from tollway.policies import Step
 from tollway.policies.allow_model import allow_model
 from tollway.policies.authenticate import authenticate
 from tollway.policies.hold_budget import hold_budget
-from tollway.policies.limit_rate import BYTES_PER_TOKEN, correct, leave, limit_rate, take
+from tollway.policies.limit_rate import correct, estimate, leave, limit_rate, take
 from tollway.policies.read import read
 from tollway.policies.report import CLIENT_GONE_STATUS, Report, report
 from tollway.pricing.cost import cost_of
@@ -254,7 +254,7 @@ class Gateway:
 
     async def _reply_within_pace(self, call: Call, deployment: Deployment, pace: Pace) -> Reply:
         """A deployment at the limits that its configuration sets is passed by like one that answers 429, but not benched."""
-        tokens = len(call.body) // BYTES_PER_TOKEN
+        tokens = estimate(call)
         try:
             take(pace, tokens, self._now(), f"deployment: {deployment.model_name}", self._wall)
         except RateLimited as full:

@@ -48,6 +48,7 @@ class About(Struct):
 
     `usage_wanted`: the client asked for a usage chunk of its own (OpenAI's `stream_options.include_usage`).
     `created_s` and `id` fill in where the provider gives none. `choices` is how many were asked for (OpenAI's `n`).
+    `asked` is the request's top level, for a dialect whose reply repeats parts of it (OpenAI's Responses).
     """
 
     model: str
@@ -55,6 +56,7 @@ class About(Struct):
     created_s: int
     usage_wanted: bool = False
     choices: int = 1
+    asked: dict[str, Raw] | None = None
 
 
 class Traits(Struct, frozen=True):
@@ -262,6 +264,21 @@ class TranslatingRelay:
 
 
 # --- what dialects share -------------------------------------------------------------------------------------------
+
+
+def label_sealed(dialect: str, id: str, blob: str) -> str:
+    """Sealed thought that only the maker behind `dialect` can read, labelled so that it is known wherever it turns up
+    again: a client of another dialect keeps it as a `Reasoning.redacted` and sends it back. Anthropic's own carries no
+    label.
+    """
+    return f"{dialect}:{id}:{blob}"
+
+
+def read_sealed(text: str) -> tuple[str, str, str]:
+    """The (dialect, id, blob) of `label_sealed`; ("", "", text) for thought without a label."""
+    dialect, _, rest = text.partition(":")
+    id, mark, blob = rest.partition(":")
+    return (dialect, id, blob) if mark and dialect.replace("_", "").isalpha() else ("", "", text)
 
 
 def dollars_json(cost: Cost) -> Raw:

@@ -85,6 +85,8 @@ class Chat:
     def bound(self, call: Call) -> tuple[int, int]:
         input_tokens = self._input_tokens(call)
         output = call.output_tokens_max or call.model.output_tokens_max
+        if "thinking" in call.fields or "reasoning_effort" in call.fields:
+            output = max(output, call.model.output_tokens_max)  # a dialect may make room for thinking above the limit
         floor = min(output, call.snapshot.config.money.output_tokens_floor)
         n = self._choices(call)
         prices = call.model.reachable
@@ -185,9 +187,12 @@ class Chat:
             adaptive_thinking="adaptive_thinking" in abilities,
             legacy_thinking="legacy_thinking" in abilities or "adaptive_thinking" not in abilities,
             native_json_schema="native_structured_output" in abilities,
+            reasoning=facts is None or "reasoning" in abilities,
             drop_unsupported=deployment.drop_unsupported if call.drop_asked is None else call.drop_asked,
         )
         encoded = theirs.encode_request(conversation, traits)
+        if call.shortened:
+            _keep_to_limit(encoded.fields, call.output_tokens_max or 0, conversation.dropped)
         call.dropped.extend(conversation.dropped)
         call.encoded = encoded
         if deployment.extra_body:
@@ -244,6 +249,14 @@ class Chat:
             usage_wanted=call.usage_wanted,
             choices=self._choices(call),
         )
+
+
+def _keep_to_limit(fields: dict[str, Any], limit: int, dropped: list[str]) -> None:
+    """A dialect may raise the output limit to make room for thinking; not where a budget has lowered it."""
+    if fields.get("max_tokens", 0) > limit:
+        fields["max_tokens"] = limit
+        if fields.pop("thinking", None) is not None:
+            dropped.append("thinking")
 
 
 def _without_media(fields: dict[str, Raw]) -> tuple[int, Media]:

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from math import ceil
 
-from tollway.calls import Call, Reply
+from tollway.calls import Call, Reply, Usage
 from tollway.errors import RateLimited
 from tollway.ledger.pace import Pace, Window
 from tollway.policies import Step
 
 #: A token is about this many bytes of text; the estimate is corrected when usage is known.
 BYTES_PER_TOKEN = 4
+#: A body up to this size is taken for text without looking: pictures and sound are larger.
+PLAIN_BYTES_MAX = 1 << 20
 
 
 def limit_rate(next: Step, clock: Callable[[], float], wall: Callable[[], float]) -> Step:
@@ -26,7 +28,7 @@ def limit_rate(next: Step, clock: Callable[[], float], wall: Callable[[], float]
         if pace is None and whole is None:
             return await next(call)
         now = clock()
-        tokens = len(call.body) // BYTES_PER_TOKEN
+        tokens = estimate(call)
         taken: list[Pace] = []
         try:
             if whole is not None:
@@ -48,6 +50,14 @@ def limit_rate(next: Step, clock: Callable[[], float], wall: Callable[[], float]
         return reply
 
     return step
+
+
+def estimate(call: Call) -> int:
+    """Tokens of a call's input: by its bytes where it is text, by what the media in it can count at most where it is large."""
+    if len(call.body) <= PLAIN_BYTES_MAX:
+        return len(call.body) // BYTES_PER_TOKEN
+    usage: Usage = call.operation.input_bound(call, 0)
+    return usage.input_total // 2  # bounds take a token for two bytes
 
 
 def take(pace: Pace, tokens: int, now: float, name: str, wall: Callable[[], float]) -> None:
