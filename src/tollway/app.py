@@ -38,7 +38,7 @@ from tollway.ledger.ledger import Ledger, new_epoch
 from tollway.ledger.pace import Pace
 from tollway.operations import Operation
 from tollway.operations.audio import Speech, Transcriptions
-from tollway.operations.chat import Chat
+from tollway.operations.chat import ANTHROPIC_MESSAGES, Chat
 from tollway.operations.embeddings import Embeddings
 from tollway.operations.images import Images
 from tollway.policies.report import Report
@@ -538,7 +538,8 @@ def operations() -> dict[str, Operation]:
         Speech(openai_chat),
         Transcriptions(openai_chat),
     )
-    return {operation.name: operation for operation in every}
+    messages = Chat(anthropic_messages, DIALECTS, ANTHROPIC_MESSAGES, call_type="anthropic_messages")
+    return {**{operation.name: operation for operation in every}, "messages": messages}
 
 
 def data_folder(config: Config) -> Path:

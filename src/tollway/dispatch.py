@@ -11,12 +11,16 @@ from typing import Any
 
 from tollway.calls import Call
 from tollway.downstream.line import AsgiLine, DirectLine, Handler, Line
-from tollway.endpoints import models, openai
+from tollway.endpoints import anthropic, models, openai
 from tollway.errors import NotFound, PublicError
 from tollway.gateway import Gateway, error_head
 from tollway.operations import Operation
 from tollway.policies.authenticate import LOOKED_AT, check_usable, identify
 from tollway.snapshot import Snapshots
+
+
+#: The routes: a family of paths is a line here.
+EXACT = {**openai.EXACT, **anthropic.EXACT}
 
 
 class Dispatch:
@@ -36,7 +40,7 @@ class Dispatch:
         self._gateway = gateway
         self._snapshots = snapshots
         self._operations = operations
-        self._exact = {path: operations[name] for path, name in openai.EXACT.items() if name in operations}
+        self._exact = {path: operations[name] for path, name in EXACT.items() if name in operations}
         self._epoch = epoch
         self._seq = 0
         self._monotonic = monotonic
@@ -57,7 +61,7 @@ class Dispatch:
             return serve
 
         handlers = {name: answers(operation) for name, operation in self._operations.items()}
-        return {path.encode(): handlers[name] for path, name in openai.EXACT.items() if name in handlers}
+        return {path.encode(): handlers[name] for path, name in EXACT.items() if name in handlers}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":

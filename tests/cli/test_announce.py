@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tollway.app import Prepared
 from tollway.calls import Secret
 from tollway.cli.announce import announcement
@@ -37,8 +39,16 @@ def test_a_master_key_is_shown_with_its_file_when_it_was_made_just_now_and_never
     assert "$(cat /d/tollway-master-key)" in later
 
 
-def test_a_master_key_of_the_person_is_named_by_its_variable() -> None:
-    assert '"Authorization: Bearer $LITELLM_MASTER_KEY"' in said()
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("environment LITELLM_MASTER_KEY", "$LITELLM_MASTER_KEY"),
+        ("config.yaml:9 (environment MY_KEY)", "$MY_KEY"),
+        ("config.yaml:9", "YOUR_MASTER_KEY"),
+    ],
+)
+def test_a_master_key_of_the_person_is_named_by_its_variable_if_it_has_one(source: str, shown: str) -> None:
+    assert f'"Authorization: Bearer {shown}"' in said(config=Config(sources={"access.master_key": source}))
 
 
 def test_url_models_data_and_bodies_each_have_a_line() -> None:

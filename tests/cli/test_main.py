@@ -218,6 +218,20 @@ def test_check_tells_every_mistake_with_its_line_and_ends_with_code_2(
     assert ":4: " in said
 
 
+def test_check_finds_what_only_a_start_would_find_and_leaves_nothing_behind(
+    command: Type, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    path = tmp_path / "config.yaml"
+    path.write_text("model_list:\n  - model_name: a\n    litellm_params: {model: opnai/gpt-4o}\n")
+    assert command("check", str(path)) == (2, None)
+    assert "opnai" in capsys.readouterr().err
+    path.write_text("model_list:\n  - model_name: a\n    litellm_params: {model: openai/gpt-4o}\n")
+    assert command("check", str(path)) == (0, None)
+    assert "warning: a: openai needs a key: set OPENAI_API_KEY or api_key" in capsys.readouterr().out
+    assert [file.name for file in tmp_path.iterdir()] == ["config.yaml"]
+
+
 def test_serving_imports_neither_rich_nor_what_other_commands_need() -> None:
     looked = "import sys, tollway.cli.main, tollway.cli.serve; print([n for n in sys.argv[1:] if n in sys.modules])"
     heavy = ["rich", "urllib.request", "fastapi", "sqlalchemy", "alembic"]

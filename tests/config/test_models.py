@@ -74,6 +74,8 @@ FIELDS = [
     ("unpriced: allow", "unpriced_allowed", True),
     ("unpriced: refuse", "unpriced_allowed", False),
 ]
+#: Read, and said to change nothing yet.
+WITHOUT_EFFECT = {"tags", "allowed_openai_params", "cache_control_injection_points"}
 ABOUT = [
     ("{id: east}", "id", "east"),
     ("{id: 7}", "id", "7"),
@@ -91,8 +93,34 @@ ABOUT = [
 def test_each_parameter_fills_its_field(entry: Any, params: str, field: str, value: object) -> None:
     read, warnings = entry(params)
     assert getattr(read, field) == value
-    assert warnings == []
+    assert len(warnings) == (field in WITHOUT_EFFECT)
     assert (read.defaults, read.provider_params, read.prices) == ({}, {}, {})
+
+
+WARNED_PASSING = (
+    "litellm_params.allowed_openai_params has no effect: "
+    "where both sides speak one API, every parameter is sent as it came"
+)
+
+
+def test_a_parameter_that_changes_nothing_yet_says_so(entry: Any) -> None:
+    _, warnings = entry(
+        "tags: [free], allowed_openai_params: [a], cache_control_injection_points: [{location: message}]"
+    )
+    assert warnings == [
+        "litellm_params.tags are shown by /model/info; Tollway does not route by tags yet",
+        WARNED_PASSING,
+        "litellm_params.cache_control_injection_points has no effect: Tollway sets no cache marks of its own yet",
+    ]
+    assert entry("tags: [], allowed_openai_params: []")[1] == []
+
+
+def test_a_variable_that_is_not_set_is_said_wherever_it_is_named(read: Any) -> None:
+    text = "model_list:\n- model_name: a\n  litellm_params: {model: openai/a, api_key: os.environ/NO, rpm: os.environ/NEITHER}\n"
+    assert read(text).warnings == (
+        "config.yaml:3: model_list[0].litellm_params.api_key names the environment variable NO, which is not set",
+        "config.yaml:3: model_list[0].litellm_params.rpm names the environment variable NEITHER, which is not set",
+    )
 
 
 @pytest.mark.parametrize(("info", "field", "value"), ABOUT)

@@ -337,6 +337,15 @@ async def test_a_client_that_hangs_up_with_further_requests_in_its_pipeline_ends
     assert len(served.upstream.requests) == 1
 
 
+async def test_a_client_that_hangs_up_after_a_large_body_ends_the_exchange_too(served: Served) -> None:
+    served.upstream.reply_to(None, chat_reply(after=Gate()))
+    client = await served.connect()
+    client.send(request(BODY[:-1] + b" " * 150_000 + b"}"))
+    await served.until(lambda: served.upstream.requests)
+    client.leave()
+    await served.until(lambda: served.upstream.requests[0].closed)
+
+
 async def test_a_client_that_hangs_up_in_its_body_leaves_nothing_behind(served: Served) -> None:
     client = await served.connect()
     client.send(request(BODY, f"content-length: {len(BODY)}")[:-5])

@@ -33,7 +33,7 @@ def announcement(prepared: Prepared, *, host: str, port: int, tls: bool, warning
             f"  Master key, made just now and kept in {prepared.master_key_path}, which only you can read:",
             f"  {prepared.master_key_made.reveal()}",
         ]
-    lines += ["", "  Make a key for a caller:", f"  {_make_a_key(url, prepared.master_key_path)}"]
+    lines += ["", "  Make a key for a caller:", f"  {_make_a_key(url, prepared)}"]
     told = [*prepared.warnings, *warnings]
     if told:
         lines += ["", *(f"  warning: {sentence}" for sentence in told)]
@@ -47,9 +47,18 @@ def _models(models: tuple[str, ...]) -> str:
     return f"{shown} and {len(models) - MODELS_SHOWN_MAX} more" if len(models) > MODELS_SHOWN_MAX else shown
 
 
-def _make_a_key(url: str, master_key_path: Path | None) -> str:
-    master = f"$(cat {master_key_path})" if master_key_path is not None else "$LITELLM_MASTER_KEY"
+def _make_a_key(url: str, prepared: Prepared) -> str:
+    master = _master_key_for_a_shell(prepared.master_key_path, prepared.config.sources.get("access.master_key", ""))
     return (
         f'curl {url}/key/generate -H "Authorization: Bearer {master}" '
         """-H "Content-Type: application/json" -d '{"key_alias": "me", "max_budget": 10}'"""
     )
+
+
+def _master_key_for_a_shell(path: Path | None, source: str) -> str:
+    """How to write the master key without showing it. `source` is "environment NAME", "config.yaml:7" or
+    "config.yaml:7 (environment NAME)"."""
+    if path is not None:
+        return f"$(cat {path})"
+    _, named, variable = source.partition("environment ")
+    return f"${variable.rstrip(')')}" if named else "YOUR_MASTER_KEY"

@@ -26,7 +26,7 @@ REFUSED = {
     "--add_key": _NO_KEYS_TYPED,
     "--save": "Tollway writes no configuration on its own: put the model into a config.yaml and start with --config",
     "--add_function_to_prompt": "Tollway sends tools as the provider's API takes them, never as text in the prompt",
-    "--prometheus_metrics_port": "Tollway serves /metrics on its own port; point Prometheus there",
+    "--prometheus_metrics_port": "Tollway has no metrics for Prometheus yet: leave the flag away",
     "--reload": "code is not reloaded; a changed configuration is taken up on SIGHUP",
     "--setup": "there is no wizard; `tollway --model local/smollm2` needs no key, `tollway check FILE` tries a file",
     "--test_async": "use --test",

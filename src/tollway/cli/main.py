@@ -219,10 +219,18 @@ def serve(
 @app.command()
 def check(config: Annotated[str, typer.Argument(metavar="CONFIG", help="A config.yaml.")]) -> None:
     """Check a config.yaml: every mistake at once, each with its line."""
+    import tempfile
+
+    from msgspec.structs import replace
+
+    from tollway.app import prepare
     from tollway.cli.flags import read_config
 
     read = read_config(Flags(config=config))
-    for warning in read.warnings:
+    # Prepared as for a start, because only then is every model's provider asked for; but nothing of it stays.
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = prepare(replace(read, storage=replace(read.storage, data_dir=folder)))
+    for warning in prepared.warnings:
         sys.stdout.write(f"warning: {warning}\n")
     served = len({entry.model_name for entry in read.models})
     sys.stdout.write(f"{config} is good: {served} models, {len(read.models)} deployments\n")

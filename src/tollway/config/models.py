@@ -17,6 +17,7 @@ from tollway.config.settings import ModelEntry
 from tollway.config.values import (
     NOT_GIVEN,
     Given,
+    Kind,
     NotGiven,
     boolean,
     choice,
@@ -60,6 +61,18 @@ def injection_points(given: Given) -> tuple[dict[str, Any], ...]:
     return tuple(points)
 
 
+def without_effect(kind: Kind, sentence: str) -> Kind:
+    """What LiteLLM obeys and Tollway reads, but does nothing with yet."""
+
+    def read(given: Given) -> Any:
+        value = kind(given)
+        if value:
+            given.warn(sentence)
+        return value
+
+    return read
+
+
 PARAMS: Table = {
     "model": ("provider_model", filled_text),
     "custom_llm_provider": ("provider", filled_text),
@@ -78,14 +91,20 @@ PARAMS: Table = {
     "max_retries": ("retries", whole_number(0, 100)),
     "num_retries": ("retries", whole_number(0, 100)),
     "cooldown_time": ("cooldown_s", number(0)),
-    "tags": ("tags", texts),
+    "tags": ("tags", without_effect(texts, "are shown by /model/info; Tollway does not route by tags yet")),
     "drop_params": ("drop_params", boolean),
     "additional_drop_params": ("additional_drop_params", texts),
-    "allowed_openai_params": ("allowed_openai_params", texts),
+    "allowed_openai_params": (
+        "allowed_openai_params",
+        without_effect(texts, "has no effect: where both sides speak one API, every parameter is sent as it came"),
+    ),
     "headers": ("extra_headers", headers),
     "extra_headers": ("extra_headers", headers),
     "extra_body": ("extra_body", plain_mapping),
-    "cache_control_injection_points": ("cache_control_injection_points", injection_points),
+    "cache_control_injection_points": (
+        "cache_control_injection_points",
+        without_effect(injection_points, "has no effect: Tollway sets no cache marks of its own yet"),
+    ),
     "ssl_verify": ("ssl_verify", ssl_verify),
     "ssl_certificate": ("ssl_certificate", existing_file),
     "ssl_key": ("ssl_key", existing_file),

@@ -55,6 +55,7 @@ def load(
             read = model_list.read(lambda given: read_models(given, provider_parameters))
             models = () if read is NOT_GIVEN else read
         _check_mentions(model_list, values, findings)
+        _warn_of_unset(findings, provider_variables)
     _override(values, overrides or {}, findings)
     kept = environment.for_providers(provider_variables)
     environment.warn_of_unused()
@@ -132,6 +133,13 @@ def _check_mentions(model_list: Given | None, values: Mapping[str, Any], finding
             near = nearest(name, served)
             hint = f"; did you mean {near}?" if near else ""
             findings.problem(place, f"{path} names the model {name!r}, which no entry of model_list serves{hint}")
+
+
+def _warn_of_unset(findings: Findings, provider_variables: frozenset[str]) -> None:
+    """Names that lead nowhere, but for those that a provider asks for by itself: what a provider lacks is said at start."""
+    for path, (place, variable) in findings.unset.items():
+        if variable not in provider_variables:
+            findings.warn(f"{place}: {path} names the environment variable {variable}, which is not set")
 
 
 def _mappings(model_list: Given | None) -> list[dict[str, Node]]:

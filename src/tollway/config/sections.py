@@ -294,8 +294,6 @@ SECTIONS: Mapping[str, tuple[Table, frozenset[str]]] = {
 #: `litellm_settings.num_retries` wins over `router_settings.num_retries`, which is otherwise the stronger section.
 FIRST_WINS = frozenset({"routing.retries"})
 
-_MISSED = {"access.master_key": "general_settings.master_key", "storage.database_url": "general_settings.database_url"}
-
 
 def read_sections(root: Given, values: dict[str, Any]) -> None:
     """Reads all sections under `root` into `values` ({"routing.retries": 2}) over what the environment put there."""
@@ -312,10 +310,6 @@ def read_sections(root: Given, values: dict[str, Any]) -> None:
     for name, (table, names) in SECTIONS.items():
         if name in given:
             _read_section(given[name], table, names, values, written)
-    for path in _MISSED.values():
-        if path in root.findings.unset:
-            place, variable = root.findings.unset[path]
-            root.findings.warn(f"{place}: {path} names the environment variable {variable}, which is not set")
 
 
 def read_variable(given: Given, field: str, kind: Kind, values: dict[str, Any]) -> None:

@@ -29,6 +29,8 @@ log = logging.getLogger("tollway")
 SWEEP_S = 1.0
 #: Of a body that nobody wants to read, this much is let in so that the client gets to read our answer; then we hang up.
 UNWANTED_BODY_BYTES_MAX = 1 << 20
+#: Requests that may wait on one connection for the answer to an earlier one; then nothing more is read.
+PIPELINED_REQUESTS_MAX = 8
 
 
 class ClientGone(Exception):
@@ -152,6 +154,8 @@ class DirectLine:
     async def read_body(self, bytes_max: int) -> bytes:
         if self.more_body:
             await self._read_on(bytes_max)
+        if self.protocol.flow.read_paused:  # a large body stops the reading; without it nobody sees a client hang up
+            self.protocol.read_on()
         if len(self.body) > bytes_max:
             raise _too_large(bytes_max)
         return bytes(self.body)
@@ -402,10 +406,12 @@ class BoundedHttp(HttpToolsProtocol):
         if before is None or before.response_complete:
             self._start_line(line)
         else:
-            self.flow.pause_reading()
             self.pipeline.appendleft((line, self.app))
+            if len(self.pipeline) >= PIPELINED_REQUESTS_MAX:
+                self.flow.pause_reading()
 
     def _start_line(self, line: DirectLine) -> None:
+        self.running = line
         line.task = task = self.loop.create_task(line.run_asgi(None))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
@@ -417,6 +423,13 @@ class BoundedHttp(HttpToolsProtocol):
         self.url, self.headers, self.expect_100_continue = url, headers, expect_100_continue
         self.scope["headers"] = headers
         super().on_headers_complete()
+        if self.flow.read_paused:
+            self.read_on()
+
+    def read_on(self) -> None:
+        """Reads on, if only to see whether the client hangs up, unless too many requests wait for their turn."""
+        if len(self.pipeline) < PIPELINED_REQUESTS_MAX:
+            self.flow.resume_reading()
 
     def on_body(self, body: bytes) -> None:
         if self.unwanted_bytes_left >= 0:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 from msgspec.json import decode, encode
 
 from tollway.calls import Call, Reply, Usage
@@ -39,15 +39,38 @@ _TRUE = b"true"
 _USAGE_WANTED = Raw(b'{"include_usage":true}')
 
 
+class Words(Struct, frozen=True):
+    """What one client dialect calls the things that the gateway must know of a request before it goes anywhere.
+
+    `output_limits`: the fields that limit the output, the one that counts first. `end_user`: where the caller's own user stands.
+    `own_metadata`: `metadata` is for our logs and does not travel. `usage_on_request`: a stream tells usage only when asked to.
+    """
+
+    output_limits: tuple[str, ...]
+    reply_id: str
+    end_user: str = ""
+    own_metadata: bool = False
+    usage_on_request: bool = False
+
+
+OPENAI_CHAT = Words(
+    ("max_completion_tokens", "max_tokens"), "chatcmpl-", end_user="user", own_metadata=True, usage_on_request=True
+)
+ANTHROPIC_MESSAGES = Words(("max_tokens",), "msg_")
+
+
 class Chat:
     """Chat in one client dialect. `dialects` are the modules of tollway.dialects by name."""
 
     name = "chat"
     streams_any = False
 
-    def __init__(self, dialect: Any, dialects: dict[str, Any], *, call_type: str = "acompletion") -> None:
+    def __init__(
+        self, dialect: Any, dialects: dict[str, Any], words: Words = OPENAI_CHAT, *, call_type: str = "acompletion"
+    ) -> None:
         self.dialect = dialect
         self.call_type = call_type
+        self._words = words
         self._dialects = dialects
 
     # --- what is asked
@@ -63,19 +86,30 @@ class Chat:
             raise BadRequest(f"{call.path}: Missing required parameter: 'messages'.", param="messages")
         stream = fields.get("stream")
         call.streaming = stream is not None and bytes(stream) == _TRUE
-        if call.streaming and (options := fields.get("stream_options")) is not None:
-            wanted = value_of(fields, "stream_options", dict[str, Any], "an object")
-            call.usage_wanted = bool(options and wanted and wanted.get("include_usage"))
-        limit = "max_completion_tokens" if "max_completion_tokens" in fields else "max_tokens"
-        if limit in fields:
-            call.output_tokens_max = value_of(fields, limit, int, "a whole number")
-            if call.output_tokens_max is not None and call.output_tokens_max < 1:
-                raise BadRequest(f"{limit} must be at least 1.", param=limit)
-        if "user" in fields:
-            call.end_user = text_field(fields, "user")
-        if "metadata" in fields and bytes(fields.get("store", b"")) != _TRUE:
+        words = self._words
+        if not words.usage_on_request:
+            call.usage_wanted = True
+        elif call.streaming and "stream_options" in fields:
+            options = value_of(fields, "stream_options", dict[str, Any], "an object")
+            call.usage_wanted = bool(options and options.get("include_usage"))
+        for limit in words.output_limits:
+            if limit in fields:
+                call.output_tokens_max = value_of(fields, limit, int, "a whole number")
+                if call.output_tokens_max is not None and call.output_tokens_max < 1:
+                    raise BadRequest(f"{limit} must be at least 1.", param=limit)
+                break
+        if words.end_user and words.end_user in fields:
+            call.end_user = text_field(fields, words.end_user)
+        if "metadata" in fields:
+            self._take_metadata(call, fields)
+
+    def _take_metadata(self, call: Call, fields: dict[str, Raw]) -> None:
+        metadata = value_of(fields, "metadata", dict[str, Any], "an object")
+        if not self._words.own_metadata:
+            user = metadata.get("user_id") if metadata else None
+            call.end_user = call.end_user or (user if isinstance(user, str) else "")
+        elif bytes(fields.get("store", b"")) != _TRUE:
             # A provider keeps metadata only of what it stores; otherwise it is for our own logs.
-            metadata = value_of(fields, "metadata", dict[str, Any], "an object")
             del fields["metadata"]
             if metadata is not None:
                 take_metadata(call, metadata)
@@ -104,8 +138,8 @@ class Chat:
         n = self._choices(call)
         limit = min(affordable_output_tokens(price, input_tokens, n, nano) for price in call.model.reachable)
         call.output_tokens_max = limit
-        name = "max_completion_tokens" if "max_completion_tokens" in call.fields else "max_tokens"
-        call.fields[name] = raw(limit)
+        names = self._words.output_limits
+        call.fields[next((name for name in names if name in call.fields), names[-1])] = raw(limit)
 
     def estimate(self, call: Call, reply: Reply) -> Usage:
         """Usage when the provider did not say: the input's bound, and the output that was seen by its bytes."""
@@ -179,6 +213,7 @@ class Chat:
         fields = {**deployment.defaults, **call.fields, "model": raw(deployment.target)}
         conversation = self.dialect.decode_request(fields)
         conversation.streaming = call.streaming
+        conversation.usage_wanted = call.streaming and not deployment.usage_refused
         facts = deployment.facts
         abilities = facts.abilities if facts is not None else frozenset()
         traits = Traits(
@@ -244,7 +279,7 @@ class Chat:
     def about(self, call: Call) -> About:
         return About(
             model=call.model_asked or call.model.name,
-            id="chatcmpl-" + call.id,
+            id=self._words.reply_id + call.id,
             created_s=call.started_us // 1_000_000,
             usage_wanted=call.usage_wanted,
             choices=self._choices(call),

@@ -25,7 +25,7 @@ from tollway.calls import Secret
 from tollway.config.settings import AccessSettings, Config, ModelEntry, StorageSettings
 from tollway.ledger.budgets import Account
 from tollway.ledger.record import CallRecord, decode_record
-from tollway.storage import KEY_SCOPE, KeyRecord
+from tollway.storage import KEY_SCOPE, KeyRecord, Storage
 from tollway.testing.clock import FakeClock
 from tollway.testing.storage import MemoryStorage
 from tollway.testing.upstream import FakeReply, FakeUpstream, Part
@@ -177,14 +177,14 @@ class SmallGateway:
         models: Sequence[ModelEntry] = (),
         *,
         config: Config | None = None,
-        storage: MemoryStorage | None = None,
+        storage: Storage | None = None,
         upstream: FakeUpstream | None = None,
         clock: FakeClock | None = None,
     ) -> None:
         config = config or Config()
         self.directory = directory
         self.clock = clock or FakeClock()
-        self.storage = storage or MemoryStorage()
+        self.storage: Storage = storage or MemoryStorage()
         self.upstream = upstream or FakeUpstream(self.clock)
         access = config.access if config.access.master_key else AccessSettings(master_key=Secret(MASTER_KEY))
         self.config = replace(

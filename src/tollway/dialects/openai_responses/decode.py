@@ -1,0 +1,463 @@
+"""A request for a response in our words. https://platform.openai.com/docs/api-reference/responses/create (2026-11-22).
+
+What is asked of the model stands in items, one for each message, thought, tool call and result. Those of one turn of the
+assistant become one message. Items that only OpenAI's own tools know are kept whole (`Opaque`); references to items that
+OpenAI stored cannot be resolved here and are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from tollway.conversation import (
+    Audio,
+    CacheMark,
+    Conversation,
+    Document,
+    FileId,
+    Image,
+    Inline,
+    Link,
+    Message,
+    Opaque,
+    Part,
+    Reasoning,
+    ReasoningOptions,
+    Refusal,
+    ResponseFormat,
+    Source,
+    Text,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+)
+from tollway.dialects import decode_field, label_sealed
+from tollway.dialects.openai_responses.thought import unseal
+from tollway.errors import BadRequest
+
+NAME = "openai_responses"
+
+
+class _Cache(Struct):
+    """`cache_control` as clients of compatible gateways send it, and OpenAI's own `prompt_cache_breakpoint`."""
+
+    ttl: str | None = None
+
+
+class _InputAudio(Struct):
+    data: str
+    format: str = ""
+
+
+class _Url(Struct):
+    url: str
+
+
+class _Part(Struct):
+    type: str = ""
+    text: str | None = None
+    refusal: str | None = None
+    image_url: str | _Url | None = None
+    detail: str | None = None
+    file_id: str | None = None
+    file_data: str | None = None
+    file_url: str | None = None
+    filename: str | None = None
+    input_audio: _InputAudio | None = None
+    cache_control: _Cache | None = None
+    prompt_cache_breakpoint: _Cache | None = None
+
+
+class _Kind(Struct):
+    type: str | None = None
+    role: str | None = None
+    id: str | None = None
+
+
+class _Message(Struct):
+    role: str
+    content: str | list[Raw]
+
+
+class _Call(Struct):
+    name: str
+    call_id: str | None = None
+    id: str | None = None
+    arguments: Raw = Raw(b'""')
+    input: str = ""
+
+
+class _Output(Struct):
+    output: str | list[Raw]
+    call_id: str | None = None
+
+
+class _Thought(Struct):
+    text: str = ""
+
+
+class _Reasoning(Struct):
+    id: str | None = None
+    summary: list[_Thought] | None = None
+    content: list[_Thought] | None = None
+    encrypted_content: str | None = None
+
+
+class _Tool(Struct):
+    type: str = "function"
+    name: str = ""
+    description: str | None = None
+    parameters: Raw = Raw()
+    strict: bool | None = None
+    cache_control: _Cache | None = None
+
+
+class _Format(Struct):
+    type: str
+    name: str = ""
+    schema: Raw = Raw()
+    strict: bool | None = None
+    description: str | None = None
+
+
+#: Fields whose value is taken as it is: the wire name, ours, and the type it must have.
+PLAIN_FIELDS: dict[str, tuple[str, Any]] = {
+    "temperature": ("temperature", float),
+    "top_p": ("top_p", float),
+    "parallel_tool_calls": ("parallel_tool_calls", bool),
+    "user": ("user", str),
+    "metadata": ("metadata", Raw),
+    "service_tier": ("service_tier", str),
+    "stream": ("streaming", bool),
+    "max_output_tokens": ("output_tokens_max", int),
+}
+_READ_APART = frozenset(
+    {"model", "input", "instructions", "tools", "tool_choice", "reasoning", "text", "include", "stream_options"}
+)
+#: Values that ask for what happens anyway when a reply is made from another dialect's: nothing is lost with them.
+_ASKS_NOTHING: dict[str, Any] = {"store": False, "background": False, "truncation": "disabled", "conversation": None}
+
+#: What stands for `input` where OpenAI keeps what was said, or a template of it.
+_INSTEAD_OF_INPUT = ("previous_response_id", "conversation", "prompt")
+
+SEALED_THOUGHT = "reasoning.encrypted_content"
+_NULL = Raw(b"null")
+
+
+def decode_request(fields: dict[str, Raw]) -> Conversation:
+    """A request's top level in our words. Raises BadRequest naming what is wrong and where."""
+    given = {name: raw for name, raw in fields.items() if raw != _NULL}
+    if "model" not in given:
+        raise BadRequest("Missing required parameter: 'model'.", param="model")
+    conversation = Conversation(model=decode_field("model", given["model"], str), messages=[], dialect=NAME)
+    conversation.usage_wanted = True  # the dialect always tells it
+    if "instructions" in given:
+        instructions = decode_field("instructions", given["instructions"], str | list[Raw])
+        if isinstance(instructions, str):
+            conversation.system = [Text(instructions)]
+        else:
+            _ItemReader(conversation).read_all(instructions, "instructions")
+    if "input" in given:
+        said = decode_field("input", given["input"], str | list[Raw])
+        if isinstance(said, str):
+            conversation.messages.append(Message("user", [Text(said)]))
+        else:
+            _ItemReader(conversation).read_all(said, "input")
+    elif not any(name in given for name in _INSTEAD_OF_INPUT):
+        raise BadRequest("Missing required parameter: 'input'.", param="input")
+    for name, raw in given.items():
+        if name in PLAIN_FIELDS:
+            ours, kind = PLAIN_FIELDS[name]
+            setattr(conversation, ours, decode_field(name, raw, kind))
+        elif name not in _READ_APART and not (
+            name in _ASKS_NOTHING and decode_field(name, raw, Any) == _ASKS_NOTHING[name]
+        ):
+            conversation.extra[name] = raw
+    _decode_tools(given, conversation)
+    _decode_reasoning(given, conversation)
+    _decode_text(given, conversation)
+    _decode_wishes(given, conversation)
+    return conversation
+
+
+# --- items ---------------------------------------------------------------------------------------------------------
+
+
+class _ItemReader:
+    """Reads items in their order into a conversation's messages; the leading system messages into its `system`."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+        self._leading = True
+        self._turn: Message | None = None  # the message that the next item of the same side joins
+        self._signatures: dict[str, str] = {}  # of calls that follow, by their ids
+
+    def read_all(self, items: list[Raw], name: str) -> None:
+        for at, raw in enumerate(items):
+            where = f"{name}[{at}]"
+            kind: _Kind = decode_field(where, raw, _Kind)
+            word = kind.type
+            if word is None:
+                word = "message" if kind.role is not None else "item_reference"
+            reader = _READERS.get(word)
+            if reader is not None:
+                reader(self, raw, where)
+            elif word == "item_reference":
+                raise BadRequest(
+                    f"Invalid '{where}': the item {(kind.id or '')[:80]!r} is not kept here. Send the item itself instead "
+                    "of a reference to it.",
+                    param=where,
+                )
+            else:
+                self._join(_side_of(word)).append(Opaque(NAME, Raw(bytes(raw))))
+
+    def message(self, raw: Raw, where: str) -> None:
+        message: _Message = decode_field(where, raw, _Message)
+        role = "system" if message.role == "developer" else message.role
+        if role not in ("system", "user", "assistant"):
+            raise BadRequest(
+                f"Invalid '{where}.role': expected 'system', 'developer', 'user' or 'assistant', got {role[:40]!r}.",
+                param=f"{where}.role",
+            )
+        parts = _parts(message.content, f"{where}.content", keep_empty=role != "assistant")
+        if role == "system" and self._leading:
+            self._conversation.system += parts
+        elif role == "assistant":
+            self._join("assistant").extend(parts)
+        else:
+            self._add(Message(role, parts), joinable=False)
+
+    def call(self, raw: Raw, where: str) -> None:
+        call: _Call = decode_field(where, raw, _Call)
+        call_id = call.call_id or call.id
+        if not call_id:
+            raise BadRequest(f"Missing required parameter: '{where}.call_id'.", param=f"{where}.call_id")
+        signature = self._signatures.pop(call_id, "")
+        self._join("assistant").append(ToolCall(call_id, call.name, _arguments(call.arguments), signature=signature))
+
+    def custom_call(self, raw: Raw, where: str) -> None:
+        """A call whose argument is plain text; elsewhere arguments are JSON, so the text is put into some."""
+        call: _Call = decode_field(where, raw, _Call)
+        text = msgspec.json.encode({"input": call.input}).decode()
+        self._join("assistant").append(ToolCall(call.call_id or call.id or "", call.name, text))
+
+    def output(self, raw: Raw, where: str) -> None:
+        output: _Output = decode_field(where, raw, _Output)
+        if not output.call_id:
+            raise BadRequest(f"Missing required parameter: '{where}.call_id'.", param=f"{where}.call_id")
+        self._join("tool").append(ToolResult(output.call_id, _parts(output.output, f"{where}.output")))
+
+    def reasoning(self, raw: Raw, where: str) -> None:
+        item: _Reasoning = decode_field(where, raw, _Reasoning)
+        thoughts = item.summary or item.content or []
+        part = Reasoning("\n\n".join([thought.text for thought in thoughts]), id=item.id or "")
+        if item.encrypted_content:
+            sealed = unseal(item.encrypted_content)
+            if sealed is None:
+                part.redacted = label_sealed(NAME, part.id, item.encrypted_content)
+            elif sealed.call_id:
+                self._signatures[sealed.call_id] = sealed.signature
+                return
+            else:
+                part.signature, part.redacted = sealed.signature, sealed.redacted
+        self._join("assistant").append(part)
+
+    def _join(self, role: str) -> list[Part]:
+        """The parts of the message that an item of this side belongs to."""
+        if self._turn is None or self._turn.role != role:
+            self._add(Message(role, []), joinable=True)
+        assert self._turn is not None
+        return self._turn.parts
+
+    def _add(self, message: Message, *, joinable: bool) -> None:
+        self._leading = False
+        self._conversation.messages.append(message)
+        self._turn = message if joinable else None
+
+
+_READERS: dict[str, Callable[[_ItemReader, Raw, str], None]] = {
+    "message": _ItemReader.message,
+    "function_call": _ItemReader.call,
+    "custom_tool_call": _ItemReader.custom_call,
+    "function_call_output": _ItemReader.output,
+    "custom_tool_call_output": _ItemReader.output,
+    "reasoning": _ItemReader.reasoning,
+}
+
+
+def _side_of(item_type: str) -> str:
+    """Whose turn an item belongs to that is kept whole."""
+    own = item_type.endswith("_call") or item_type in ("mcp_list_tools", "mcp_approval_request", "compaction", "program")
+    return "assistant" if own else "user"
+
+
+def _arguments(raw: Raw) -> str:
+    """Arguments are JSON inside a string; some clients send the JSON itself."""
+    text = bytes(raw)
+    if text.startswith(b'"'):
+        return str(msgspec.json.decode(text))
+    return "" if text == b"null" else text.decode()
+
+
+def _parts(content: str | list[Raw], where: str, *, keep_empty: bool = True) -> list[Part]:
+    if isinstance(content, str):
+        return [Text(content)] if content or keep_empty else []
+    return [_part(raw, f"{where}[{place}]") for place, raw in enumerate(content)]
+
+
+def _part(raw: Raw, where: str) -> Part:
+    part: _Part = decode_field(where, raw, _Part)
+    cache = _cache_mark(part)
+    kind = part.type
+    if kind in ("input_text", "output_text", "text") and part.text is not None:
+        return Text(part.text, cache)
+    if kind == "refusal" and part.refusal is not None:
+        return Refusal(part.refusal)
+    if kind == "input_image" and (part.image_url is not None or part.file_id is not None):
+        url = part.image_url if isinstance(part.image_url, str) else part.image_url.url if part.image_url else ""
+        return Image(_source(url) if url else FileId(part.file_id or ""), part.detail or "", cache)
+    if kind == "input_file":
+        return _document(part, where, cache)
+    if kind == "input_audio" and part.input_audio is not None:
+        sound = part.input_audio
+        return Audio(Inline("audio/" + (sound.format or "wav"), sound.data), sound.format)
+    if kind in ("input_text", "output_text", "text", "refusal", "input_image", "input_audio"):
+        raise BadRequest(f"Invalid '{where}': what {kind!r} must hold is missing.", param=where)
+    return Opaque(NAME, Raw(bytes(raw)))
+
+
+def _document(part: _Part, where: str, cache: CacheMark | None) -> Document:
+    source: Source
+    if part.file_data is not None:
+        source = _source(part.file_data)
+        if isinstance(source, Link):
+            source = Inline("application/pdf", part.file_data)  # base64 without its `data:` head
+    elif part.file_url is not None:
+        source = Link(part.file_url)
+    elif part.file_id is not None:
+        source = FileId(part.file_id)
+    else:
+        raise BadRequest(f"Invalid '{where}': expected 'file_data', 'file_url' or 'file_id'.", param=where)
+    return Document(source, part.filename or "", cache=cache)
+
+
+def _source(url: str) -> Source:
+    if url.startswith("data:"):
+        head, _, data = url[5:].partition(",")
+        return Inline(head.partition(";")[0], data)
+    return Link(url)
+
+
+def _cache_mark(part: _Part) -> CacheMark | None:
+    """OpenAI's lifetimes (30m, 12h) are not those of others, so theirs stand for short and long."""
+    if part.cache_control is not None:
+        return CacheMark(part.cache_control.ttl or "")
+    if part.prompt_cache_breakpoint is not None:
+        return CacheMark("1h" if part.prompt_cache_breakpoint.ttl == "12h" else "")
+    return None
+
+
+# --- tools ---------------------------------------------------------------------------------------------------------
+
+
+def _decode_tools(given: dict[str, Raw], conversation: Conversation) -> None:
+    if "tools" in given:
+        for at, raw in enumerate(decode_field("tools", given["tools"], list[Raw])):
+            conversation.tools.append(_decode_tool(raw, f"tools[{at}]"))
+    if "tool_choice" in given:
+        conversation.tool_choice = _decode_choice(given["tool_choice"], conversation)
+
+
+def _decode_tool(raw: Raw, where: str) -> Tool:
+    word = decode_field(where, raw, _Kind).type or "function"
+    if word != "function":
+        named = decode_field(where, raw, dict[str, Any]).get("name")
+        return Tool(named if isinstance(named, str) else word, native=Raw(bytes(raw)), dialect=NAME)
+    tool: _Tool = decode_field(where, raw, _Tool)
+    if not tool.name:
+        raise BadRequest(f"Missing required parameter: '{where}.name'.", param=f"{where}.name")
+    parameters = Raw(bytes(tool.parameters)) if tool.parameters and tool.parameters != _NULL else None
+    cache = CacheMark(tool.cache_control.ttl or "") if tool.cache_control is not None else None
+    return Tool(tool.name, tool.description or "", parameters, tool.strict, cache)
+
+
+_CHOICES = frozenset({"auto", "required", "none"})
+
+
+def _decode_choice(raw: Raw, conversation: Conversation) -> ToolChoice:
+    value = decode_field("tool_choice", raw, str | dict[str, Any])
+    if isinstance(value, str):
+        if value in _CHOICES:
+            return ToolChoice(value)
+    elif value.get("type") in ("function", "custom"):
+        if isinstance(value.get("name"), str):
+            return ToolChoice("named", value["name"])
+    elif isinstance(value.get("type"), str):
+        # Several tools to choose from, or one that OpenAI runs: no other dialect can say it, so it is kept whole.
+        conversation.extra["tool_choice"] = raw
+        return ToolChoice("required" if value.get("mode") == "required" else "auto")
+    raise BadRequest("Invalid 'tool_choice': expected 'auto', 'required', 'none' or a tool.", param="tool_choice")
+
+
+# --- how to think and to answer ------------------------------------------------------------------------------------
+
+
+def _decode_reasoning(given: dict[str, Raw], conversation: Conversation) -> None:
+    if "reasoning" not in given:
+        return
+    words: dict[str, Raw] = decode_field("reasoning", given["reasoning"], dict[str, Raw])
+    told = {"effort": "", "summary": "", "generate_summary": ""}
+    for name, raw in words.items():
+        if raw == _NULL:
+            continue
+        if name in told:
+            told[name] = decode_field(f"reasoning.{name}", raw, str)
+        else:
+            conversation.extra[f"reasoning.{name}"] = Raw(bytes(raw))
+    summary = told["summary"] or told["generate_summary"]  # the second is the older name
+    if told["effort"] or summary:
+        conversation.reasoning = ReasoningOptions(told["effort"], summary=summary)
+
+
+def _decode_text(given: dict[str, Raw], conversation: Conversation) -> None:
+    if "text" not in given:
+        return
+    words: dict[str, Raw] = decode_field("text", given["text"], dict[str, Raw])
+    for name, raw in words.items():
+        if raw == _NULL:
+            continue
+        if name == "format":
+            conversation.response_format = _decode_format(raw)
+        else:
+            conversation.extra[f"text.{name}"] = Raw(bytes(raw))
+
+
+def _decode_format(raw: Raw) -> ResponseFormat:
+    form: _Format = decode_field("text.format", raw, _Format)
+    if form.type == "json_schema":
+        if not form.schema:
+            raise BadRequest("Missing required parameter: 'text.format.schema'.", param="text.format.schema")
+        return ResponseFormat(form.type, form.name, Raw(bytes(form.schema)), form.strict, form.description or "")
+    if form.type not in ("text", "json_object"):
+        where = "text.format.type"
+        raise BadRequest(f"Invalid '{where}': expected 'text', 'json_object' or 'json_schema'.", param=where)
+    return ResponseFormat(form.type)
+
+
+def _decode_wishes(given: dict[str, Raw], conversation: Conversation) -> None:
+    """`include` and `stream_options`. Sealed thought is always given, and no obfuscation is ever added, so neither
+    need be said elsewhere.
+    """
+    if "include" in given:
+        more = [name for name in decode_field("include", given["include"], list[str]) if name != SEALED_THOUGHT]
+        if more:
+            conversation.extra["include"] = given["include"]
+    if "stream_options" in given:
+        options: dict[str, Any] = decode_field("stream_options", given["stream_options"], dict[str, Any])
+        if any(options.values()):
+            conversation.extra["stream_options"] = given["stream_options"]

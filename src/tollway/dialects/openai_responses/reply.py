@@ -1,0 +1,410 @@
+"""Responses as answers to be read, whole and streamed.
+https://platform.openai.com/docs/api-reference/responses-streaming (2026-11-22).
+
+Both are read by one `_ItemReader`: from a stream it learns of an item piece by piece, from a whole response at once. An
+item's end tells what its pieces did not, so servers that leave pieces out are understood. What OpenAI sealed of its
+thought becomes a block of its own, labelled with its item's id, so that it can be given back. Not carried into another
+dialect: annotations of a text, and probabilities of tokens.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from tollway.conversation import (
+    Event,
+    Finished,
+    OpaquePiece,
+    ReasoningPiece,
+    RefusalPiece,
+    Started,
+    TextPiece,
+    ToolArgumentsPiece,
+    ToolCallStarted,
+    UsageSeen,
+)
+from tollway.dialects import label_sealed
+from tollway.dialects.openai_responses.decode import NAME
+from tollway.dialects.openai_responses.errors import error_in_stream
+from tollway.dialects.openai_responses.thought import unseal
+from tollway.dialects.openai_responses.usage import ResponseHead, usage_of
+from tollway.errors import UpstreamBroken, UpstreamError
+from tollway.sse import EventCutter, event_data
+
+FINISH_FROM_WIRE = {"max_output_tokens": "length", "max_messages": "length", "content_filter": "content_filter"}
+
+
+class StreamEvent(Struct, gc=False):
+    type: str = ""
+    delta: Any = None
+    output_index: int = 0
+    content_index: int = 0
+    summary_index: int = 0
+    text: Any = None
+    refusal: Any = None
+    arguments: Any = None
+    input: Any = None
+    item: Raw = Raw()
+    response: Raw = Raw()
+    error: Raw = Raw()
+
+
+class _Kind(Struct, gc=False):
+    type: str = ""
+
+
+class _Part(Struct, gc=False):
+    type: str = ""
+    text: str | None = None
+    refusal: str | None = None
+
+
+class _Item(Struct):
+    """A message, a call or a thought; items of other kinds are not read as one."""
+
+    type: str = ""
+    id: str | None = None
+    call_id: str | None = None
+    name: str = ""
+    arguments: str | None = None
+    input: str | None = None
+    content: list[_Part] | None = None
+    summary: list[_Part] | None = None
+    encrypted_content: str | None = None
+
+
+decode_event = msgspec.json.Decoder(StreamEvent).decode
+decode_head = msgspec.json.Decoder(ResponseHead).decode
+decode_any = msgspec.json.Decoder().decode
+_decode_kind = msgspec.json.Decoder(_Kind).decode
+_decode_item = msgspec.json.Decoder(_Item).decode
+_decode_raws = msgspec.json.Decoder(list[Raw]).decode
+_encode = msgspec.json.Encoder().encode
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+
+_READABLE_ITEMS = frozenset({"message", "reasoning", "function_call", "custom_tool_call"})
+#: The end of a reply. A response that was stopped by its caller ends as one that is whole.
+FINISHING = frozenset({"response.completed", "response.incomplete", "response.cancelled"})
+
+
+def decode_reply(body: bytes) -> list[Event]:
+    """A whole reply as events. Raises UpstreamBroken, or the error that stands where the reply should."""
+    head = read_reply(body)
+    events: list[Event] = [_started(head)]
+    reader = _ItemReader()
+    reader.all_done(head.output, events)
+    _finish(head, reader, events)
+    return events
+
+
+def read_reply(body: bytes) -> ResponseHead:
+    """A `response` object that is no error and has an output. Raises UpstreamBroken, or the error that it is."""
+    try:
+        head = decode_head(body)
+    except UNREADABLE as error:
+        raise UpstreamBroken("The provider sent a reply that is not JSON of a response's shape.") from error
+    if head.status == "failed" or bytes(head.error) not in (b"", b"null"):
+        raise error_in_stream(decode_any(head.error) if head.error else decode_any(body))
+    if not bytes(head.output).startswith(b"["):
+        raise UpstreamBroken("The provider sent a reply without output.")
+    return head
+
+
+def read_event(payload: bytes) -> StreamEvent:
+    """One event; kinds that are not known are read too. An error is raised."""
+    try:
+        event = decode_event(payload)
+    except UNREADABLE as error:
+        raise UpstreamBroken("The provider sent a stream event that is not JSON of a response's shape.") from error
+    if event.type == "error" or (event.error and event.error != Raw(b"null")):
+        raise error_in_stream(decode_any(payload))
+    return event
+
+
+def read_head(event: StreamEvent) -> ResponseHead:
+    """The response in an event that has one."""
+    try:
+        return decode_head(event.response)
+    except UNREADABLE as error:
+        raise UpstreamBroken(f"The provider sent a {event.type!r} event without a response.") from error
+
+
+def failure_of(head: ResponseHead) -> UpstreamError:
+    """The error that a failed response tells of."""
+    return error_in_stream(decode_any(head.error) if head.error else None)
+
+
+def _started(head: ResponseHead) -> Started:
+    created = head.created_at
+    seconds = int(created) if isinstance(created, (int, float)) and 0 <= created < 1e15 else 0
+    return Started(str(head.id or ""), head.model if isinstance(head.model, str) else "", seconds)
+
+
+def _finish(head: ResponseHead, reader: _ItemReader, events: list[Event]) -> None:
+    usage = usage_of(head)
+    if usage is not None:
+        events.append(UsageSeen(usage))
+    if head.status == "incomplete":
+        details = head.incomplete_details
+        reason = details.get("reason") if isinstance(details, dict) else None
+        events.append(Finished(FINISH_FROM_WIRE.get(str(reason), "length" if reason is None else str(reason))))
+    elif head.status in (None, "completed", "cancelled"):
+        events.append(Finished("tool_calls" if reader.calls else "stop"))
+    else:
+        raise UpstreamBroken(f"The provider sent a reply of status {str(head.status)[:40]!r}, which has not ended.")
+
+
+class EventDecoder:
+    """A stream as events, cut anywhere. See `tollway.dialects.StreamDecoder`."""
+
+    def __init__(self) -> None:
+        self._cutter = EventCutter()
+        self._reader = _ItemReader()
+        self._started = False
+        self.complete = False
+        self.before_error: list[Event] = []
+
+    def feed(self, data: bytes) -> list[Event]:
+        events: list[Event] = []
+        try:
+            for event in self._cutter.feed(data):
+                if not self.complete:
+                    payload = event_data(event)
+                    if payload is not None and payload.strip() and not payload.startswith(b"[DONE]"):
+                        self._read(payload, events)
+        except UpstreamError:
+            self.before_error = events
+            raise
+        return events
+
+    def end(self) -> list[Event]:
+        rest = self._cutter.rest()
+        return self.feed(rest.rstrip(b"\n") + b"\n\n") if rest.strip() else []
+
+    def _read(self, payload: bytes, events: list[Event]) -> None:
+        event = read_event(payload)
+        kind = event.type
+        if kind == "response.output_text.delta":
+            self._reader.text(event, events)
+        elif kind in FINISHING or kind == "response.failed":
+            self._end(event, events)
+        elif event.response:
+            self._start(read_head(event), events)
+        else:
+            take = _READERS.get(kind)
+            if take is not None:
+                take(self._reader, event, events)
+
+    def _start(self, head: ResponseHead, events: list[Event]) -> None:
+        if not self._started:
+            self._started = True
+            events.append(_started(head))
+
+    def _end(self, event: StreamEvent, events: list[Event]) -> None:
+        head = read_head(event)
+        self._start(head, events)
+        if event.type == "response.failed" or head.status == "failed":
+            usage = usage_of(head)
+            if usage is not None:
+                events.append(UsageSeen(usage))  # what failed is billed too
+            raise failure_of(head)
+        if head.status is None:
+            head.status = event.type.removeprefix("response.")
+        if bytes(head.output).startswith(b"["):
+            self._reader.all_done(head.output, events)
+        _finish(head, self._reader, events)
+        self.complete = True
+
+
+class _Open:
+    """What is known of an item that came in pieces, and which of its parts were told."""
+
+    __slots__ = ("done", "kind", "number", "told")
+
+    def __init__(self, kind: str, number: int) -> None:
+        self.kind = kind
+        self.number = number  # among the thoughts or calls
+        self.told: set[Any] = set()
+        self.done = False
+
+
+class _ItemReader:
+    """Items as pieces; counts thoughts and tool calls."""
+
+    def __init__(self) -> None:
+        self._items: dict[int, _Open] = {}
+        self._thoughts = 0
+        self._signatures: dict[str, str] = {}  # of calls to come, by their ids
+        self.calls = 0
+
+    # --- pieces ----------------------------------------------------------------------------------------------------
+
+    def added(self, event: StreamEvent, events: list[Event]) -> None:
+        if event.output_index not in self._items:
+            self._begin(event.output_index, event.item, events)
+
+    def text(self, event: StreamEvent, events: list[Event]) -> None:
+        if event.delta:
+            self._at(event, "message").told.add(event.content_index)
+            events.append(TextPiece(event.delta))
+
+    def text_done(self, event: StreamEvent, events: list[Event]) -> None:
+        if event.text and event.content_index not in self._at(event, "message").told:
+            event.delta = event.text
+            self.text(event, events)
+
+    def refusal(self, event: StreamEvent, events: list[Event]) -> None:
+        if event.delta:
+            self._at(event, "message").told.add(event.content_index)
+            events.append(RefusalPiece(event.delta))
+
+    def refusal_done(self, event: StreamEvent, events: list[Event]) -> None:
+        if event.refusal and event.content_index not in self._at(event, "message").told:
+            event.delta = event.refusal
+            self.refusal(event, events)
+
+    def summary(self, event: StreamEvent, events: list[Event]) -> None:
+        self._think(event, ("summary", event.summary_index), events)
+
+    def thought(self, event: StreamEvent, events: list[Event]) -> None:
+        self._think(event, ("content", event.content_index), events)
+
+    def arguments(self, event: StreamEvent, events: list[Event]) -> None:
+        open = self._items.get(event.output_index)
+        if event.delta and open is not None and open.kind == "function_call":
+            open.told.add(0)
+            events.append(ToolArgumentsPiece(open.number, event.delta))
+
+    def input(self, event: StreamEvent, events: list[Event]) -> None:
+        """A custom tool's input is plain text; elsewhere arguments are JSON, so it comes out inside some."""
+        open = self._items.get(event.output_index)
+        if event.delta and open is not None and open.kind == "custom_tool_call":
+            head = "" if open.told else '{"input":"'
+            open.told.add(0)
+            events.append(ToolArgumentsPiece(open.number, head + _encode(event.delta)[1:-1].decode()))
+
+    # --- whole items -----------------------------------------------------------------------------------------------
+
+    def item_done(self, event: StreamEvent, events: list[Event]) -> None:
+        self.done(event.output_index, event.item, events)
+
+    def all_done(self, output: Raw, events: list[Event]) -> None:
+        """The whole output at the end: what was not told before is told now."""
+        try:
+            items = _decode_raws(output)
+        except UNREADABLE as error:
+            raise UpstreamBroken("The provider sent a response with an output that is no list.") from error
+        for index, raw in enumerate(items):
+            self.done(index, raw, events)
+
+    def done(self, index: int, raw: Raw, events: list[Event]) -> None:
+        open = self._items.get(index)
+        if open is None:
+            open = self._begin(index, raw, events)
+        if open.done:
+            return
+        open.done = True
+        if open.kind not in _READABLE_ITEMS:
+            events.append(OpaquePiece(NAME, Raw(bytes(raw))))
+            return
+        item = _read_item(raw)
+        if open.kind == "message":
+            for place, part in enumerate(item.content or ()):
+                if place not in open.told and part.text:
+                    events.append(TextPiece(part.text))
+                elif place not in open.told and part.refusal:
+                    events.append(RefusalPiece(part.refusal))
+        elif open.kind == "reasoning":
+            self._thought_done(open, item, events)
+        elif open.kind == "function_call":
+            if item.arguments and not open.told:
+                events.append(ToolArgumentsPiece(open.number, item.arguments))
+        else:
+            rest = '"}' if open.told else _encode({"input": item.input or ""}).decode()
+            events.append(ToolArgumentsPiece(open.number, rest))
+
+    def _begin(self, index: int, raw: Raw, events: list[Event]) -> _Open:
+        try:
+            kind = _decode_kind(raw).type
+        except UNREADABLE as error:
+            raise UpstreamBroken("The provider sent an output item of an unknown shape.") from error
+        open = self._items[index] = _Open(kind, 0)
+        if kind in ("function_call", "custom_tool_call"):
+            item = _read_item(raw)
+            open.number = self.calls
+            self.calls += 1
+            call_id = item.call_id or item.id or f"call_{open.number}"
+            signature = self._signatures.pop(call_id, "")
+            events.append(ToolCallStarted(open.number, call_id, item.name, signature=signature))
+        return open
+
+    def _at(self, event: StreamEvent, kind: str) -> _Open:
+        """The item that a piece belongs to; some servers do not announce it."""
+        open = self._items.get(event.output_index)
+        if open is None:
+            open = self._items[event.output_index] = _Open(kind, 0)
+        return open
+
+    def _think(self, event: StreamEvent, place: tuple[str, int], events: list[Event]) -> None:
+        """Summary and content say the same at different lengths: the one that came first is told."""
+        open = self._at(event, "reasoning")
+        if not event.delta:
+            return
+        if not open.told:
+            open.number = self._thoughts
+            self._thoughts += 1
+        elif place not in open.told:
+            if all(kind != place[0] for kind, _ in open.told):
+                return
+            events.append(ReasoningPiece("\n\n", block=open.number))
+        open.told.add(place)
+        events.append(ReasoningPiece(event.delta, block=open.number))
+
+    def _thought_done(self, open: _Open, item: _Item, events: list[Event]) -> None:
+        if not open.told:
+            parts = item.summary or item.content or []
+            text = "\n\n".join([part.text or "" for part in parts])
+            open.number = self._thoughts
+            if text:
+                self._thoughts += 1
+                open.told.add(("summary", 0))
+                events.append(ReasoningPiece(text, block=open.number))
+        if not item.encrypted_content:
+            return
+        sealed = unseal(item.encrypted_content)
+        if sealed is None:
+            blob = label_sealed(NAME, item.id or "", item.encrypted_content)
+            events.append(ReasoningPiece(redacted=blob, block=self._thoughts))
+            self._thoughts += 1
+        elif sealed.call_id:
+            self._signatures[sealed.call_id] = sealed.signature
+        else:
+            if not open.told:
+                self._thoughts += 1
+            if sealed.redacted:
+                events.append(ReasoningPiece(redacted=sealed.redacted, block=open.number))
+            if sealed.signature:
+                events.append(ReasoningPiece(signature=sealed.signature, block=open.number))
+
+
+def _read_item(raw: Raw) -> _Item:
+    try:
+        return _decode_item(raw)
+    except UNREADABLE as error:
+        raise UpstreamBroken("The provider sent an output item of a shape that is not a response's.") from error
+
+
+_READERS = {
+    "response.output_item.added": _ItemReader.added,
+    "response.output_item.done": _ItemReader.item_done,
+    "response.output_text.done": _ItemReader.text_done,
+    "response.refusal.delta": _ItemReader.refusal,
+    "response.refusal.done": _ItemReader.refusal_done,
+    "response.reasoning_summary_text.delta": _ItemReader.summary,
+    "response.reasoning_text.delta": _ItemReader.thought,
+    "response.function_call_arguments.delta": _ItemReader.arguments,
+    "response.custom_tool_call_input.delta": _ItemReader.input,
+}
