@@ -24,7 +24,7 @@ def nothing_blocks_the_loop(request: pytest.FixtureRequest) -> Iterator[None]:
     if not inspect.iscoroutinefunction(function) or request.node.get_closest_marker("e2e"):
         yield
         return
-    with blockbuster_ctx("tollway", excluded_modules=["tollway.testing", "tollway.admin"]) as watch:
+    with blockbuster_ctx("tollway", excluded_modules=["tollway.testing", "tollway.cli"]) as watch:
         for watched in watch.functions.values():
             for file, functions in OPENING:
                 watched.can_block_in(file, functions)

@@ -233,12 +233,10 @@ async def test_no_key_is_found_in_any_file_log_line_or_answer_wherever_it_was_pu
     telling = {"error": {"message": f"Incorrect API key provided: {provider}. Bearer {provider}", "code": "x"}}
     storage = await open_storage(tmp_path / "tollway.db")
     config = Config(access=AccessSettings(master_key=Secret(master)))
-    entries = [
-        model_entry(api_key=Secret(provider)),
-        model_entry("query", api_key=Secret(provider), api_base=f"http://two.example/v1?key={provider}"),
-    ]
     said: list[bytes] = []
-    async with SmallGateway(tmp_path, entries, config=config, storage=storage) as gateway:
+    async with SmallGateway(
+        tmp_path, [model_entry(api_key=Secret(provider))], config=config, storage=storage
+    ) as gateway:
         await gateway.make_key(virtual, key_alias="the canary")
         gateway.upstream.reply_to(
             None,
@@ -249,15 +247,25 @@ async def test_no_key_is_found_in_any_file_log_line_or_answer_wherever_it_was_pu
             chat_stream("word"),
         )
         for key in (virtual, master, "sk-canary-unknown-0000"):
-            headers = {"user-agent": "agent", "x-api-key": key, "x-litellm-session-id": "session"}
+            headers = {
+                "user-agent": f"agent {key}",
+                "x-api-key": key,
+                "x-litellm-session-id": key,
+                "x-litellm-tags": f"{key},{provider}",
+                "x-litellm-end-user-id": master,
+                "openai-organization": "org",
+            }
             for stream in (False, True) * 8:
-                exchange = gateway.begin(key=key, headers=headers, stream=stream, num_retries=0)
-                answer = await exchange.done()
+                metadata = {"key": key, provider: [virtual], "tags": [master]}
+                answer = await gateway.ask(
+                    key=key, headers=headers, stream=stream, num_retries=0, metadata=metadata, user=provider
+                )
                 said.append(repr(answer.headers).encode() + answer.body)
             for path, method in (("/v1/models", "GET"), ("/model/info", "GET"), ("/key/info", "GET"), ("/nope", "GET")):
                 answer = await gateway.ask(key=key, path=path, method=method, body=b"")
                 said.append(repr(answer.headers).encode() + answer.body)
-            answer = await gateway.ask(key=key, path=f"/v1/models/{provider}", method="GET", body=b"")
+            await gateway.ask(key=key, model=provider)  # its answer names the model that was asked for
+            await gateway.ask(key=key, path=f"/openai/deployments/{virtual}/chat/completions")
             answer = await gateway.ask(key=key, body=b'{"model":"' + b"\xff" * 20)
             said.append(answer.body)
         assert all(request.headers["authorization"] == f"Bearer {provider}" for request in gateway.upstream.requests)

@@ -51,6 +51,14 @@ def test_a_worker_that_dies_is_started_again(two: Running, free_port: int) -> No
     assert workers(free_port)[0] == before[0]
 
 
+def test_what_a_dead_worker_left_is_taken_over_at_once_and_before_the_first_start(
+    two: Running, free_port: int, tmp_path: Path
+) -> None:
+    assert (tmp_path / "taken-over").read_text() == "."
+    os.kill(workers(free_port)[1], signal.SIGKILL)
+    until(lambda: len((tmp_path / "taken-over").read_text()) == 2)
+
+
 def workers_or_none(port: int, dead: int) -> bool:
     try:
         found = workers(port)

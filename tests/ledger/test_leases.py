@@ -326,6 +326,18 @@ async def test_the_task_asks_looks_and_ends() -> None:
         await worker.budgets.close()
 
 
+async def test_what_others_spent_of_a_budget_without_a_limit_is_known_after_a_refresh() -> None:
+    gateway = Gateway()
+    one, two = await gateway.start()
+    for worker in (one, two):
+        worker.settle(worker.budgets.charge_only(worker.accounts), 10)
+        await worker.drain()
+    one.settle(one.budgets.charge_only(one.accounts), 5)
+    for worker in (one, two):
+        await worker.budgets.refresh()
+    assert (one.everything.spent, two.everything.spent) == (25, 20)
+
+
 ACTIONS = st.lists(
     st.one_of(
         st.tuples(st.just("take"), st.integers(0, 2), st.integers(1, 400), st.integers(1, 400)),

@@ -76,3 +76,14 @@ def test_new_limits_keep_what_was_used_in_this_minute() -> None:
     assert pace.requests.remaining(0.0) == 1
     assert pace.tokens is None
     assert pace.parallel_max == 3
+
+
+def test_of_several_workers_each_keeps_to_its_share_of_every_limit() -> None:
+    pace = Pace(rpm=100, workers=3)
+    assert pace.requests is not None
+    assert pace.requests.limit == 33
+    pace.change(rpm=2, tpm=1000, parallel_max=6)
+    assert pace.tokens is not None
+    assert (pace.requests.limit, pace.tokens.limit, pace.parallel_max) == (1, 333, 2)
+    pace.change(rpm=None, tpm=None, parallel_max=None)
+    assert (pace.requests, pace.tokens, pace.parallel_max) == (None, None, None)

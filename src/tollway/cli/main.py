@@ -101,7 +101,7 @@ def serve(
         int | None, typer.Option("--max_tokens", min=1, help="With --model: where a call gives none.")
     ] = None,
     request_timeout: Annotated[
-        float | None, typer.Option("--request_timeout", min=0.001, help="Seconds a call may take in all.")
+        float | None, typer.Option("--request_timeout", min=0.001, help="Seconds that one try of a call may take.")
     ] = None,
     max_budget: Annotated[
         str | None, typer.Option("--max_budget", help="Dollars that the whole gateway may spend.")

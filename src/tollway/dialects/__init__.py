@@ -277,8 +277,8 @@ def label_sealed(dialect: str, id: str, blob: str) -> str:
 def read_sealed(text: str) -> tuple[str, str, str]:
     """The (dialect, id, blob) of `label_sealed`; ("", "", text) for thought without a label."""
     dialect, _, rest = text.partition(":")
-    id, mark, blob = rest.partition(":")
-    return (dialect, id, blob) if mark and dialect.replace("_", "").isalpha() else ("", "", text)
+    item_id, mark, blob = rest.partition(":")
+    return (dialect, item_id, blob) if mark and dialect.replace("_", "").isalpha() else ("", "", text)
 
 
 def dollars_json(cost: Cost) -> Raw:

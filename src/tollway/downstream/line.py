@@ -368,14 +368,18 @@ class BoundedHttp(HttpToolsProtocol):
             if self.head_bytes > self.bounds.head_bytes_max:
                 before = self.head_bytes
                 super().data_received(data)
-                if self.head_complete:
-                    self._expect_body()
-                elif self.head_bytes >= before and not self.transport.is_closing():
-                    self._refuse_head()
+                self._judge_large_head(before)
                 return
         super().data_received(data)
         if self.head_complete:
             self._expect_body()
+
+    def _judge_large_head(self, bytes_before: int) -> None:
+        """More came than a head may hold: either its end and some body with it, or a head that is too large."""
+        if self.head_complete:
+            self._expect_body()
+        elif self.head_bytes >= bytes_before and not self.transport.is_closing():
+            self._refuse_head()
 
     def _expect_body(self) -> None:
         """More of a request's body is to come."""

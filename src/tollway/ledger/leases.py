@@ -13,8 +13,8 @@ storage down, leases in hand are spent to the end; then calls of budgeted keys g
 `granted` and `settled` only rise (but for what is given back), so worker and storage need not agree on what is already ingested:
 the storage counts charges against a lease as it ingests them, the worker as they are settled.
 
-What a worker knows of the others' spending is what storage told it last: `Account.spent` may be behind by what the others have
-not stored yet, and for a budget that is not asked about by a few seconds. A call counts to the period that it began in.
+What a worker knows of the others' spending is what storage told it last, with each lease and every few seconds: `Account.spent`
+is behind by what the others spent since or have not stored yet. A call counts to the period that it began in.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ GATHER_S = 0.002
 #: How often a worker looks whether others want what it has leased.
 LOOK_S = 0.1
 AWAY_S = 1.0
+#: How often a worker takes over what the others spent of budgets that it is not asking for.
+REFRESH_S = 5.0
 #: Pauses before a lease that others' leases stood in the way of is asked for again.
 AGAIN_S_FIRST = 0.01
 AGAIN_S_MAX = 0.1
@@ -217,10 +219,11 @@ class LeasedBudgets(Budgets):
                 self._on_wanted()
             await self._give_back([*wanted, *(account for account in self._in_hand - wanted if _is_idle(account))])
 
-    async def refresh(self, stored: Mapping[tuple[str, str], tuple[int, int]]) -> None:
+    async def refresh(self, stored: Mapping[tuple[str, str], tuple[int, int]] | None = None) -> None:
         """Takes over what the storage knows to be spent, and gives back what a lowered limit leaves no room for.
 
-        `stored` is (spent, start of its period) as read before. Raises StorageError.
+        `stored` is (spent, start of its period) as read before, for budgets that nothing was charged to here. Raises
+        StorageError.
         """
         async with self._turn:
             states = {
@@ -231,7 +234,7 @@ class LeasedBudgets(Budgets):
                 state = states.get((*name, lease.period_start_us))
                 if state is not None:
                     account.spent = state.spent_nano + lease.settled - state.charged_nano
-                elif name in stored and stored[name][1] == lease.period_start_us:
+                elif stored is not None and name in stored and stored[name][1] == lease.period_start_us:
                     account.spent = stored[name][0] + lease.settled
             await self._give_back([account for account in self._in_hand if _is_lowered(account)])
 
@@ -300,6 +303,7 @@ class LeasedBudgets(Budgets):
     async def _go_on(self) -> None:
         now = self._monotonic
         look_at = 0.0
+        refresh_at = now() + REFRESH_S
         while True:
             try:
                 await self._until_asked(self._pause_s())
@@ -310,21 +314,24 @@ class LeasedBudgets(Budgets):
                 if self._in_hand and now() >= look_at:
                     look_at = now() + LOOK_S
                     await self.look()
+                if now() >= refresh_at:
+                    refresh_at = now() + REFRESH_S
+                    await self.refresh()
             except StorageError:
                 look_at = now() + AWAY_S  # those who wait are told by `ask`
             except Exception:
                 log.exception("leasing failed")
                 await asyncio.sleep(AWAY_S)
 
-    def _pause_s(self) -> float | None:
-        """Until the next request is due, or the next look; None: until somebody asks."""
-        pause_s = LOOK_S if self._in_hand else None
+    def _pause_s(self) -> float:
+        """Until the next request is due, or the next look."""
+        pause_s = LOOK_S if self._in_hand else REFRESH_S
         if self._needs:
             due_s = min(_lease_of(account).again_at for account in self._needs) - self._monotonic()
             pause_s = max(0.0, min(due_s, LOOK_S))
         return pause_s
 
-    async def _until_asked(self, s_max: float | None) -> None:
+    async def _until_asked(self, s_max: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(s_max):
                 await self._asking.wait()

@@ -20,7 +20,7 @@ from tollway.errors import StorageError, Unavailable
 from tollway.ledger import journal as journals
 from tollway.ledger.budgets import Account, Budgets
 from tollway.ledger.journal import Journal
-from tollway.ledger.record import CallRecord, decode_record, encode_record, shorten_record
+from tollway.ledger.record import KEY_MARK, CallRecord, decode_record, encode_record, mask_keys, shorten_record
 from tollway.storage import LeaseStore, SpendEntry, SpendStore
 
 log = logging.getLogger("tollway")
@@ -126,11 +126,14 @@ class Ledger:
         if self._journal.segment - self._first_segment >= self._journal_segments_max:
             raise Unavailable("The spend journal is full: the database has been away for too long.")
 
-    def write(self, record: CallRecord) -> None:
-        """Writes one settled call. About 4 us. What the disk refuses stays in memory and closes the ledger to new calls."""
+    def write(self, record: CallRecord) -> CallRecord:
+        """Writes one settled call and returns it as it was written: without keys and what is too long. About 4 us.
+
+        What the disk refuses stays in memory and closes the ledger to new calls.
+        """
         payload = encode_record(record)
-        if len(payload) > RECORD_BYTES_MAX:
-            record = shorten_record(record)
+        if KEY_MARK in payload or len(payload) > RECORD_BYTES_MAX:
+            record = mask_keys(record) if len(payload) <= RECORD_BYTES_MAX else mask_keys(shorten_record(record))
             payload = encode_record(record)
         entry = spend_entry(record, payload)
         try:
@@ -149,6 +152,7 @@ class Ledger:
             self._queue.append((entry, segment))
         if len(self._queue) == BATCH_ROWS_MAX:
             self._wake.set()
+        return record
 
     def drain_soon(self) -> None:
         """Others wait for what was spent here to be in storage."""

@@ -6,12 +6,18 @@ record can be read by a new program; `version` rises when a field changes its me
 
 from __future__ import annotations
 
+import re
+
 from msgspec import Struct, msgpack, structs
 
 from tollway.calls import Cost, Usage
 
 RECORD_VERSION = 1
 NAME_CHARACTERS_MAX = 200
+#: How every key of ours and of most providers begins; `mask_keys` looks closer.
+KEY_MARK = b"sk-"
+_KEY = re.compile(r"\bsk-[\w\-]{8,}")
+_KEY_IN_BYTES = re.compile(rb"\bsk-[\w\-]{8,}")
 ERROR_MESSAGE_CHARACTERS_MAX = 500
 
 
@@ -107,3 +113,18 @@ def shorten_record(record: CallRecord) -> CallRecord:
         if (value := getattr(record, name)) is not None
     }
     return structs.replace(record, metadata=b"", tags=(), **names)
+
+
+def mask_keys(record: CallRecord) -> CallRecord:
+    """Without the keys that clients put where they do not belong: into names, tags, metadata or their user agent."""
+    masked: dict[str, object] = {
+        name: _KEY.sub("sk-***", value)
+        for name in CallRecord.__struct_fields__
+        if isinstance(value := getattr(record, name), str) and "sk-" in value
+    }
+    return structs.replace(
+        record,
+        tags=tuple(_KEY.sub("sk-***", tag) for tag in record.tags),
+        metadata=_KEY_IN_BYTES.sub(b"sk-***", record.metadata),
+        **masked,
+    )

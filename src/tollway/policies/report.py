@@ -153,7 +153,7 @@ def report(next: Step, ledger: Ledger, told: Report, bodies: Bodies | None, mono
             body_ref=_keep(call, bodies) if bodies is not None else None,
             charges=tuple(call.charges),
         )
-        ledger.write(record)
+        record = ledger.write(record)
         for listener in told.listeners:
             listener(record)
 

@@ -56,6 +56,8 @@ def cost_of(usage: Usage, price: Price) -> Cost:
 
 def _nano(units: int | Fraction, per_nano: int) -> int:
     whole, rest = divmod(units, per_nano)
+    if not rest:
+        return whole
     rest *= 2
     if rest > per_nano or (rest == per_nano and whole & 1):
         whole += 1

@@ -8,6 +8,7 @@ by more than its bound, bodies are left out and counted.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from pathlib import Path
@@ -99,15 +100,18 @@ class Bodies:
 
     def _drop_old(self) -> None:
         """Keeps the folder under its bounds. Runs once a segment."""
-        found = sorted(self._folder.glob("*.bin"), key=lambda path: path.stat().st_mtime)
-        total = sum(path.stat().st_size for path in found) + SEGMENT_BYTES_MAX
+        found = []
+        for path in self._folder.glob("*.bin"):
+            with contextlib.suppress(FileNotFoundError):  # other workers keep the same folder under the same bounds
+                status = path.stat()
+                found.append((status.st_mtime, status.st_size, path))
+        total = sum(size for _, size, _ in found) + SEGMENT_BYTES_MAX
         oldest_s = time.time() - self._age_s_max
-        for path in found:
-            status = path.stat()
-            if total <= self._bytes_max and status.st_mtime >= oldest_s:
+        for written_s, size, path in sorted(found):
+            if total <= self._bytes_max and written_s >= oldest_s:
                 break
             path.unlink(missing_ok=True)
-            total -= status.st_size
+            total -= size
 
     def _path(self, segment: int) -> Path:
         return self._folder / f"{self._epoch}-{segment}.bin"

@@ -268,15 +268,15 @@ class PassRelay:
         """
         if not isinstance(model, str) or model == self._about.model:
             return event
-        found = _find_model(event, event.find(b"{") + 1, model)
-        if found is None:
+        around = _around_model(event, model)
+        if around is None:
             fields = _decode_fields(payload)
             fields["model"] = Raw(_encode(self._about.model))
             return b"data: " + _encode(fields)
-        start, end = found
-        self._prefix = event[:end]
-        self._prefix_renamed = event[:start] + _encode(self._about.model)
-        return self._prefix_renamed + event[end:]
+        before, after = around
+        self._prefix = event[: len(event) - len(after)]
+        self._prefix_renamed = before + _encode(self._about.model)
+        return self._prefix_renamed + after
 
     # --- usage -----------------------------------------------------------------------------------------------------
 
@@ -381,28 +381,25 @@ def rename_reply(body: bytes, new_model: str) -> tuple[bytes, Usage | None, str]
 
 def _renamed_reply(body: bytes, model: str, new_model: str) -> bytes:
     new = _encode(new_model)
-    found = _find_model(body, body.find(b"{") + 1, model)
-    if found is not None:
-        return body[: found[0]] + new + body[found[1] :]
+    around = _around_model(body, model)
+    if around is not None:
+        return around[0] + new + around[1]
     fields = _decode_fields(body)
     fields["model"] = Raw(new)
     return _encode(fields)
 
 
-def _find_model(text: bytes, inside: int, model: str) -> tuple[int, int] | None:
-    """Where the name stands in the top-level `"model"` member of a JSON object whose first member begins at `inside`.
+def _around_model(text: bytes, model: str) -> tuple[bytes, bytes] | None:
+    """What stands before and after the name in the top-level `"model"` member of the one JSON object in `text`.
 
-    A quote inside a JSON string is escaped, so `"model":` is a key; no bracket opens before it, so it is a key of the
-    top level. None where that cannot be told so simply.
+    A quote inside a JSON string is escaped, so `"model":` is a key; no object opens before it but the outermost, so it is
+    a key of that one. None where that cannot be told so simply.
     """
     name = _encode(model)
     for key in (b'"model":', b'"model": '):
-        at = text.find(key + name, inside)
-        if at >= 0:
-            if text.find(b"{", inside, at) >= 0 or text.find(b"[", inside, at) >= 0:
-                return None
-            start = at + len(key)
-            return start, start + len(name)
+        before, found, after = text.partition(key + name)
+        if found:
+            return (before + key, after) if before.count(b"{") == 1 else None
     return None
 
 

@@ -292,7 +292,12 @@ _READERS: dict[str, Callable[[_ItemReader, Raw, str], None]] = {
 
 def _side_of(item_type: str) -> str:
     """Whose turn an item belongs to that is kept whole."""
-    own = item_type.endswith("_call") or item_type in ("mcp_list_tools", "mcp_approval_request", "compaction", "program")
+    own = item_type.endswith("_call") or item_type in (
+        "mcp_list_tools",
+        "mcp_approval_request",
+        "compaction",
+        "program",
+    )
     return "assistant" if own else "user"
 
 

@@ -137,14 +137,16 @@ class _Writer:
     def _thought(self, part: Reasoning, text_before: str) -> dict[str, Any] | None:
         """Only what OpenAI sealed or keeps is given back: it refuses thought that it does not know."""
         maker, sealed_id, blob = read_sealed(part.redacted)
-        id = sealed_id or part.id
-        if not (maker == NAME or (self._asked.dialect == NAME and part.id and not part.signature and not part.redacted)):
+        item_id = sealed_id or part.id
+        if not (
+            maker == NAME or (self._asked.dialect == NAME and part.id and not part.signature and not part.redacted)
+        ):
             self._note("messages[].reasoning_content")
             return None
         text = part.text or text_before
         item: dict[str, Any] = {"type": "reasoning"}
-        if id:
-            item["id"] = id
+        if item_id:
+            item["id"] = item_id
         item["summary"] = [{"type": "summary_text", "text": text}] if text else []
         if maker == NAME:
             self._sealed = True

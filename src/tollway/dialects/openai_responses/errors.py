@@ -18,9 +18,13 @@ from tollway.failures import STATUS_BY_WORD, Said, failure, read_error_body, ret
 
 #: Codes that a failed response names for what is wrong with the request.
 #: https://platform.openai.com/docs/api-reference/responses/object (2026-11-22)
-_REQUEST_CODES = frozenset({"invalid_prompt", "empty_image_file", "failed_to_download_image", "data_residency_mismatch"})
+_REQUEST_CODES = frozenset(
+    {"invalid_prompt", "empty_image_file", "failed_to_download_image", "data_residency_mismatch"}
+)
 _REQUEST_CODE_BEGINNINGS = ("invalid_", "image_", "unsupported_image")
-_POLICY_CODES = frozenset({"bio_policy", "cyber_policy", "misalignment_policy_violation", "image_content_policy_violation"})
+_POLICY_CODES = frozenset(
+    {"bio_policy", "cyber_policy", "misalignment_policy_violation", "image_content_policy_violation"}
+)
 _STATUS_BY_CODE = {"vector_store_timeout": 504, "server_is_overloaded": 529, "slow_down": 429}
 
 

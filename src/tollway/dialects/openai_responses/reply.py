@@ -195,7 +195,7 @@ class EventDecoder:
             self._start(read_head(event), events)
         else:
             take = _READERS.get(kind)
-            if take is not None:
+            if take is not None and (event.delta is None or isinstance(event.delta, str)):
                 take(self._reader, event, events)
 
     def _start(self, head: ResponseHead, events: list[Event]) -> None:
@@ -237,13 +237,15 @@ class _ItemReader:
     def __init__(self) -> None:
         self._items: dict[int, _Open] = {}
         self._thoughts = 0
+        self._call_ids: set[str] = set()
         self._signatures: dict[str, str] = {}  # of calls to come, by their ids
         self.calls = 0
 
     # --- pieces ----------------------------------------------------------------------------------------------------
 
     def added(self, event: StreamEvent, events: list[Event]) -> None:
-        if event.output_index not in self._items:
+        before = self._items.get(event.output_index)
+        if before is None or before.done:  # some servers count two items as one
             self._begin(event.output_index, event.item, events)
 
     def text(self, event: StreamEvent, events: list[Event]) -> None:
@@ -273,18 +275,18 @@ class _ItemReader:
         self._think(event, ("content", event.content_index), events)
 
     def arguments(self, event: StreamEvent, events: list[Event]) -> None:
-        open = self._items.get(event.output_index)
-        if event.delta and open is not None and open.kind == "function_call":
-            open.told.add(0)
-            events.append(ToolArgumentsPiece(open.number, event.delta))
+        begun = self._items.get(event.output_index)
+        if event.delta and begun is not None and begun.kind == "function_call":
+            begun.told.add(0)
+            events.append(ToolArgumentsPiece(begun.number, event.delta))
 
     def input(self, event: StreamEvent, events: list[Event]) -> None:
         """A custom tool's input is plain text; elsewhere arguments are JSON, so it comes out inside some."""
-        open = self._items.get(event.output_index)
-        if event.delta and open is not None and open.kind == "custom_tool_call":
-            head = "" if open.told else '{"input":"'
-            open.told.add(0)
-            events.append(ToolArgumentsPiece(open.number, head + _encode(event.delta)[1:-1].decode()))
+        begun = self._items.get(event.output_index)
+        if event.delta and begun is not None and begun.kind == "custom_tool_call":
+            head = "" if begun.told else '{"input":"'
+            begun.told.add(0)
+            events.append(ToolArgumentsPiece(begun.number, head + _encode(event.delta)[1:-1].decode()))
 
     # --- whole items -----------------------------------------------------------------------------------------------
 
@@ -292,86 +294,94 @@ class _ItemReader:
         self.done(event.output_index, event.item, events)
 
     def all_done(self, output: Raw, events: list[Event]) -> None:
-        """The whole output at the end: what was not told before is told now."""
+        """The whole output at the end. Where items came before it, only calls that nobody told of are told now: not
+        every server counts its items in the stream as they stand here.
+        """
         try:
             items = _decode_raws(output)
         except UNREADABLE as error:
             raise UpstreamBroken("The provider sent a response with an output that is no list.") from error
+        first = max(self._items, default=-1) + 1
         for index, raw in enumerate(items):
-            self.done(index, raw, events)
+            if first == 0 or self._is_new_call(raw):
+                self.done(first + index, raw, events)
+
+    def _is_new_call(self, raw: Raw) -> bool:
+        if _kind_of(raw) not in ("function_call", "custom_tool_call"):
+            return False
+        item = _read_item(raw)
+        return (item.call_id or item.id) not in self._call_ids
 
     def done(self, index: int, raw: Raw, events: list[Event]) -> None:
-        open = self._items.get(index)
-        if open is None:
-            open = self._begin(index, raw, events)
-        if open.done:
+        begun = self._items.get(index)
+        if begun is None:
+            begun = self._begin(index, raw, events)
+        if begun.done:
             return
-        open.done = True
-        if open.kind not in _READABLE_ITEMS:
+        begun.done = True
+        if begun.kind not in _READABLE_ITEMS:
             events.append(OpaquePiece(NAME, Raw(bytes(raw))))
             return
         item = _read_item(raw)
-        if open.kind == "message":
+        if begun.kind == "message":
             for place, part in enumerate(item.content or ()):
-                if place not in open.told and part.text:
+                if place not in begun.told and part.text:
                     events.append(TextPiece(part.text))
-                elif place not in open.told and part.refusal:
+                elif place not in begun.told and part.refusal:
                     events.append(RefusalPiece(part.refusal))
-        elif open.kind == "reasoning":
-            self._thought_done(open, item, events)
-        elif open.kind == "function_call":
-            if item.arguments and not open.told:
-                events.append(ToolArgumentsPiece(open.number, item.arguments))
+        elif begun.kind == "reasoning":
+            self._thought_done(begun, item, events)
+        elif begun.kind == "function_call":
+            if item.arguments and not begun.told:
+                events.append(ToolArgumentsPiece(begun.number, item.arguments))
         else:
-            rest = '"}' if open.told else _encode({"input": item.input or ""}).decode()
-            events.append(ToolArgumentsPiece(open.number, rest))
+            rest = '"}' if begun.told else _encode({"input": item.input or ""}).decode()
+            events.append(ToolArgumentsPiece(begun.number, rest))
 
     def _begin(self, index: int, raw: Raw, events: list[Event]) -> _Open:
-        try:
-            kind = _decode_kind(raw).type
-        except UNREADABLE as error:
-            raise UpstreamBroken("The provider sent an output item of an unknown shape.") from error
-        open = self._items[index] = _Open(kind, 0)
+        kind = _kind_of(raw)
+        begun = self._items[index] = _Open(kind, 0)
         if kind in ("function_call", "custom_tool_call"):
             item = _read_item(raw)
-            open.number = self.calls
+            begun.number = self.calls
             self.calls += 1
-            call_id = item.call_id or item.id or f"call_{open.number}"
+            call_id = item.call_id or item.id or f"call_{begun.number}"
+            self._call_ids.add(call_id)
             signature = self._signatures.pop(call_id, "")
-            events.append(ToolCallStarted(open.number, call_id, item.name, signature=signature))
-        return open
+            events.append(ToolCallStarted(begun.number, call_id, item.name, signature=signature))
+        return begun
 
     def _at(self, event: StreamEvent, kind: str) -> _Open:
         """The item that a piece belongs to; some servers do not announce it."""
-        open = self._items.get(event.output_index)
-        if open is None:
-            open = self._items[event.output_index] = _Open(kind, 0)
-        return open
+        begun = self._items.get(event.output_index)
+        if begun is None:
+            begun = self._items[event.output_index] = _Open(kind, 0)
+        return begun
 
     def _think(self, event: StreamEvent, place: tuple[str, int], events: list[Event]) -> None:
         """Summary and content say the same at different lengths: the one that came first is told."""
-        open = self._at(event, "reasoning")
+        begun = self._at(event, "reasoning")
         if not event.delta:
             return
-        if not open.told:
-            open.number = self._thoughts
+        if not begun.told:
+            begun.number = self._thoughts
             self._thoughts += 1
-        elif place not in open.told:
-            if all(kind != place[0] for kind, _ in open.told):
+        elif place not in begun.told:
+            if all(kind != place[0] for kind, _ in begun.told):
                 return
-            events.append(ReasoningPiece("\n\n", block=open.number))
-        open.told.add(place)
-        events.append(ReasoningPiece(event.delta, block=open.number))
+            events.append(ReasoningPiece("\n\n", block=begun.number))
+        begun.told.add(place)
+        events.append(ReasoningPiece(event.delta, block=begun.number))
 
-    def _thought_done(self, open: _Open, item: _Item, events: list[Event]) -> None:
-        if not open.told:
+    def _thought_done(self, begun: _Open, item: _Item, events: list[Event]) -> None:
+        if not begun.told:
             parts = item.summary or item.content or []
             text = "\n\n".join([part.text or "" for part in parts])
-            open.number = self._thoughts
+            begun.number = self._thoughts
             if text:
                 self._thoughts += 1
-                open.told.add(("summary", 0))
-                events.append(ReasoningPiece(text, block=open.number))
+                begun.told.add(("summary", 0))
+                events.append(ReasoningPiece(text, block=begun.number))
         if not item.encrypted_content:
             return
         sealed = unseal(item.encrypted_content)
@@ -382,12 +392,19 @@ class _ItemReader:
         elif sealed.call_id:
             self._signatures[sealed.call_id] = sealed.signature
         else:
-            if not open.told:
+            if not begun.told:
                 self._thoughts += 1
             if sealed.redacted:
-                events.append(ReasoningPiece(redacted=sealed.redacted, block=open.number))
+                events.append(ReasoningPiece(redacted=sealed.redacted, block=begun.number))
             if sealed.signature:
-                events.append(ReasoningPiece(signature=sealed.signature, block=open.number))
+                events.append(ReasoningPiece(signature=sealed.signature, block=begun.number))
+
+
+def _kind_of(raw: Raw) -> str:
+    try:
+        return _decode_kind(raw).type
+    except UNREADABLE as error:
+        raise UpstreamBroken("The provider sent an output item of an unknown shape.") from error
 
 
 def _read_item(raw: Raw) -> _Item:

@@ -60,7 +60,6 @@ class ResponseHead(Struct, gc=False):
     tool_usage: Any = None
 
 
-
 class _OutputItem(Struct, gc=False):
     type: Any = None
     status: Any = None

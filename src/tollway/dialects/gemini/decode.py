@@ -1,0 +1,389 @@
+"""A request to Gemini in our words. https://ai.google.dev/api/generate-content#request-body (2026-11-22).
+
+The protocol buffers' JSON takes each name in two spellings, `systemInstruction` and `system_instruction`, and Google's
+own pages use both; so a message's names are read by `_given`, which knows the two. Where the API takes a list, its pages
+also show one object alone.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from tollway.conversation import (
+    Conversation,
+    Inline,
+    Message,
+    Opaque,
+    Part,
+    Reasoning,
+    ReasoningOptions,
+    ResponseFormat,
+    Text,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+)
+from tollway.dialects import decode_field
+from tollway.dialects.gemini.parts import NAME, arguments_text, file_source, media_part, read_signature
+from tollway.dialects.gemini.schema import json_schema
+from tollway.errors import BadRequest
+
+_NULL = Raw(b"null")
+_Fields = dict[str, Raw]
+
+#: Members of `generationConfig` whose value is taken as it is: the wire name, ours, and the type it must have.
+PLAIN_SETTINGS: dict[str, tuple[str, Any]] = {
+    "temperature": ("temperature", float),
+    "topP": ("top_p", float),
+    "candidateCount": ("n", int),
+    "maxOutputTokens": ("output_tokens_max", int),
+    "stopSequences": ("stop", list[str]),
+    "seed": ("seed", int),
+    "presencePenalty": ("presence_penalty", float),
+    "frequencyPenalty": ("frequency_penalty", float),
+    "responseLogprobs": ("logprobs", bool),
+    "logprobs": ("top_logprobs", int),
+}
+_SETTINGS_READ_APART = frozenset({"topK", "responseMimeType", "responseSchema", "responseJsonSchema", "thinkingConfig"})
+_READ_APART = frozenset(
+    {"model", "contents", "systemInstruction", "generationConfig", "tools", "toolConfig", "serviceTier"}
+)
+#: `extra` holds a member of `generationConfig` under its name behind this.
+SETTING = "generationConfig."
+
+_TIERS_FROM_WIRE = {"standard": "default", "unspecified": ""}
+
+
+def decode_request(fields: dict[str, Raw]) -> Conversation:
+    """A request's top level in our words; `model` is "" where nobody put it there from the path. Raises BadRequest
+    naming what is wrong and where.
+    """
+    given = _camel(fields)
+    conversation = Conversation(model="", messages=[], dialect=NAME, usage_wanted=True)  # usage is always told
+    if "model" in given:
+        conversation.model = decode_field("model", given["model"], str).removeprefix("models/")
+    if "contents" not in given:
+        raise BadRequest("contents is not specified", param="contents")
+    reader = _ContentReader(conversation)
+    for at, content in enumerate(_listed("contents", given["contents"])):
+        reader.read(content, f"contents[{at}]")
+    if not conversation.messages:
+        raise BadRequest("contents: at least one content is required", param="contents")
+    if "systemInstruction" in given:
+        conversation.system = _system(given["systemInstruction"], reader)
+    if "generationConfig" in given:
+        _decode_settings(_object("generationConfig", given["generationConfig"]), conversation)
+    if "tools" in given:
+        for at, tool in enumerate(_listed("tools", given["tools"])):
+            conversation.tools += _tools(tool, f"tools[{at}]", conversation)
+    if "toolConfig" in given:
+        _decode_choice(given["toolConfig"], conversation)
+    if "serviceTier" in given:
+        tier = decode_field("serviceTier", given["serviceTier"], str).lower()
+        conversation.service_tier = _TIERS_FROM_WIRE.get(tier, tier)
+    for name, raw in given.items():
+        if name not in _READ_APART:
+            conversation.extra[name] = Raw(bytes(raw))
+    return conversation
+
+
+# --- reading JSON --------------------------------------------------------------------------------------------------
+
+_SNAKE = re.compile(r"_([a-z0-9])")
+
+
+def _camel(fields: _Fields) -> _Fields:
+    """The members that are given, by their names in camel case."""
+    return {
+        _SNAKE.sub(lambda found: found[1].upper(), name) if "_" in name else name: raw
+        for name, raw in fields.items()
+        if raw != _NULL
+    }
+
+
+def _object(where: str, raw: Raw) -> _Fields:
+    return _camel(decode_field(where, raw, _Fields))
+
+
+def _listed(where: str, raw: Raw) -> list[Raw]:
+    """A list, or one object alone as a list of one."""
+    if _begins(raw, b"{"):
+        return [raw]
+    items: list[Raw] = decode_field(where, raw, list[Raw])
+    return items
+
+
+def _begins(raw: Raw, byte: bytes) -> bool:
+    return bytes(memoryview(raw)[:1]) == byte
+
+
+def _text(fields: _Fields, name: str, where: str) -> str:
+    return str(decode_field(f"{where}.{name}", fields[name], str)) if name in fields else ""
+
+
+# --- contents ------------------------------------------------------------------------------------------------------
+
+
+class _ContentReader:
+    """Reads contents in their order: calls may have no ids, so a result belongs to the call of its name that has
+    waited longest.
+    """
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+        self._calls = 0
+        self._waiting: list[tuple[str, str]] = []  # (id, name) of calls without a result so far
+
+    def read(self, raw: Raw, where: str) -> None:
+        """One content is up to two messages of ours: the tools' results apart from what is said beside them."""
+        content = _object(where, raw)
+        role = _text(content, "role", where).lower() or "user"
+        if role not in ("user", "model", "function", "tool"):
+            raise BadRequest(f"{where}.role: Please use a valid role: user, model.", param=f"{where}.role")
+        parts = self.parts(content, where)
+        results: list[Part] = [part for part in parts if isinstance(part, ToolResult)]
+        others: list[Part] = [part for part in parts if not isinstance(part, ToolResult)]
+        if results:
+            self._conversation.messages.append(Message("tool", results))
+        if others or not results:
+            self._conversation.messages.append(Message("assistant" if role == "model" else "user", others))
+
+    def parts(self, content: _Fields, where: str) -> list[Part]:
+        parts: list[Part] = []
+        if "parts" in content:
+            for place, raw in enumerate(_listed(f"{where}.parts", content["parts"])):
+                self._read_part(raw, f"{where}.parts[{place}]", parts)
+        return parts
+
+    def _read_part(self, raw: Raw, where: str, parts: list[Part]) -> None:
+        part = _object(where, raw)
+        signature, redacted = read_signature(_signature(part, where))
+        if "text" in part:
+            thought = "thought" in part and bytes(part["thought"]) == b"true"
+            _add_text(_text(part, "text", where), thought, signature, redacted, parts)
+        elif "functionCall" in part:
+            parts.append(self._call(part["functionCall"], f"{where}.functionCall", signature))
+        elif "functionResponse" in part:
+            parts.append(self._result(part["functionResponse"], f"{where}.functionResponse"))
+        elif "inlineData" in part or "fileData" in part:
+            if signature:
+                parts.append(Reasoning(signature=signature))
+            parts.append(_media(part, where))
+            self._note_beside(part, {"inlineData", "fileData", "thought", "thoughtSignature"})
+        else:
+            parts.append(Opaque(NAME, Raw(bytes(raw))))
+
+    def _call(self, raw: Raw, where: str, signature: str) -> ToolCall:
+        call = _object(where, raw)
+        name = _text(call, "name", where)
+        call_id = _text(call, "id", where) or f"call_{self._calls}_{name}"
+        self._calls += 1
+        self._waiting.append((call_id, name))
+        return ToolCall(call_id, name, arguments_text(call.get("args", Raw())), signature=signature)
+
+    def _result(self, raw: Raw, where: str) -> ToolResult:
+        given = _object(where, raw)
+        call_id = self._answered(_text(given, "id", where), _text(given, "name", where))
+        parts, failed = _response(given.get("response", Raw(b"{}")), f"{where}.response")
+        if "parts" in given:
+            for place, inner in enumerate(_listed(f"{where}.parts", given["parts"])):
+                inner_where = f"{where}.parts[{place}]"
+                fields = _object(inner_where, inner)
+                known = "inlineData" in fields or "fileData" in fields
+                parts.append(_media(fields, inner_where) if known else Opaque(NAME, Raw(bytes(inner))))
+        self._note_beside(given, {"id", "name", "response", "parts"})
+        return ToolResult(call_id, parts, failed)
+
+    def _answered(self, call_id: str, name: str) -> str:
+        """The id of the call that a result answers: its own, else the first of its name, else the first that waits."""
+        by_id = [call for call in self._waiting if call_id and call[0] == call_id]
+        by_name = [call for call in self._waiting if call[1] == name]
+        for found in (by_id or by_name or ([] if call_id else self._waiting))[:1]:
+            self._waiting.remove(found)
+            return found[0]
+        return call_id or f"call_{name}"
+
+    def _note_beside(self, part: _Fields, known: set[str]) -> None:
+        """What stood beside media or a result and has no word of ours (`videoMetadata`, `scheduling`)."""
+        for name in part.keys() - known:
+            place = f"contents[].parts[].{name}"
+            if place not in self._conversation.dropped:
+                self._conversation.dropped.append(place)
+
+
+def _signature(part: _Fields, where: str) -> str:
+    """In the standard alphabet, in which Google writes it; its Python SDK sends it back in the other."""
+    return _text(part, "thoughtSignature", where).replace("-", "+").replace("_", "/")
+
+
+def _add_text(text: str, thought: bool, signature: str, redacted: str, parts: list[Part]) -> None:
+    """Thought comes in pieces as a stream gave it, its signature last. A signature on other text stands before it as
+    thought without text; on no text, alone.
+    """
+    if redacted:
+        parts.append(Reasoning(redacted=redacted))
+    elif thought:
+        last = parts[-1] if parts else None
+        if isinstance(last, Reasoning) and last.text and not last.signature:
+            last.text += text
+            last.signature = signature
+        else:
+            parts.append(Reasoning(text, signature))
+    else:
+        if signature:
+            parts.append(Reasoning(signature=signature))
+        if text or not signature:
+            parts.append(Text(text))
+
+
+def _media(part: _Fields, where: str) -> Part:
+    if "inlineData" in part:
+        where = f"{where}.inlineData"
+        blob = _object(where, part["inlineData"])
+        media_type = _text(blob, "mimeType", where)
+        return media_part(media_type, Inline(media_type, _text(blob, "data", where)))
+    where = f"{where}.fileData"
+    file = _object(where, part["fileData"])
+    return media_part(_text(file, "mimeType", where), file_source(_text(file, "fileUri", where)))
+
+
+def _response(raw: Raw, where: str) -> tuple[list[Part], bool]:
+    """(what a tool said, whether it failed). `output` and `error` are the API's names for the two; any other object is
+    the result as a whole. https://ai.google.dev/api/caching#FunctionResponse (2026-11-22)
+    """
+    response: _Fields = decode_field(where, raw, _Fields)
+    failed = response.keys() == {"error"}
+    if not failed and response.keys() != {"output"}:
+        return ([Text(bytes(raw).decode())] if response else []), False
+    value = response["error" if failed else "output"]
+    text = str(msgspec.json.decode(value)) if _begins(value, b'"') else bytes(value).decode()
+    return ([Text(text)] if text else []), failed
+
+
+def _system(raw: Raw, reader: _ContentReader) -> list[Part]:
+    if _begins(raw, b'"'):
+        return [Text(decode_field("systemInstruction", raw, str))]
+    return reader.parts(_object("systemInstruction", raw), "systemInstruction")
+
+
+# --- generationConfig ----------------------------------------------------------------------------------------------
+
+
+def _decode_settings(settings: _Fields, conversation: Conversation) -> None:
+    for name, raw in settings.items():
+        where = SETTING + name
+        if name in PLAIN_SETTINGS:
+            ours, kind = PLAIN_SETTINGS[name]
+            setattr(conversation, ours, decode_field(where, raw, kind))
+        elif name == "topK":  # a float to the protocol buffers
+            conversation.top_k = int(decode_field(where, raw, float))
+        elif name not in _SETTINGS_READ_APART and not (name == "responseModalities" and _text_alone(raw)):
+            conversation.extra[where] = Raw(bytes(raw))
+    if conversation.n < 1:
+        raise BadRequest("generationConfig.candidateCount: expected at least 1", param=SETTING + "candidateCount")
+    _decode_format(settings, conversation)
+    if "thinkingConfig" in settings:
+        conversation.reasoning = _thinking(_object(SETTING + "thinkingConfig", settings["thinkingConfig"]))
+
+
+def _text_alone(modalities: Raw) -> bool:
+    """What is so without being said."""
+    return [str(name).upper() for name in decode_field(SETTING + "responseModalities", modalities, list[str])] == [
+        "TEXT"
+    ]
+
+
+def _decode_format(settings: _Fields, conversation: Conversation) -> None:
+    media_type = _text(settings, "responseMimeType", "generationConfig")
+    schema: Raw | None = None
+    for name in ("responseJsonSchema", "responseSchema"):
+        if name in settings and schema is None:
+            schema = _schema(settings[name], SETTING + name, plain=name == "responseJsonSchema")
+    if media_type not in ("", "text/plain", "application/json"):  # text/x.enum
+        conversation.extra[SETTING + "responseMimeType"] = Raw(bytes(settings["responseMimeType"]))
+        if schema is not None:
+            conversation.extra[SETTING + "responseJsonSchema"] = schema
+    elif schema is not None:
+        conversation.response_format = ResponseFormat("json_schema", schema=schema)
+    elif media_type:
+        conversation.response_format = ResponseFormat("json_object" if media_type == "application/json" else "text")
+
+
+def _schema(raw: Raw, where: str, *, plain: bool) -> Raw:
+    if plain:
+        return Raw(bytes(raw))
+    return Raw(msgspec.json.encode(json_schema(decode_field(where, raw, dict[str, Any]))))
+
+
+def _thinking(config: _Fields) -> ReasoningOptions | None:
+    where = SETTING + "thinkingConfig"
+    shown = "includeThoughts" in config and decode_field(f"{where}.includeThoughts", config["includeThoughts"], bool)
+    summary = "" if shown else "omitted"
+    level = _text(config, "thinkingLevel", where).lower().replace("thinking_level_unspecified", "")
+    budget: int | None = None
+    if "thinkingBudget" in config:
+        budget = decode_field(f"{where}.thinkingBudget", config["thinkingBudget"], int)
+    if budget == 0:
+        return ReasoningOptions("none")
+    if budget is None and not level and not shown:
+        return None
+    adaptive = budget is not None and budget < 0
+    return ReasoningOptions(level, None if adaptive else budget, adaptive, summary)
+
+
+# --- tools ---------------------------------------------------------------------------------------------------------
+
+
+def _tools(raw: Raw, where: str, conversation: Conversation) -> list[Tool]:
+    """One of theirs declares many functions, and may name tools of Google's own beside them."""
+    tools: list[Tool] = []
+    for name, value in _object(where, raw).items():
+        if name != "functionDeclarations":
+            tools.append(Tool(name, native=Raw(msgspec.json.encode({name: value})), dialect=NAME))
+            continue
+        for at, declaration in enumerate(_listed(f"{where}.{name}", value)):
+            tools.append(_function(declaration, f"{where}.{name}[{at}]", conversation))
+    return tools
+
+
+def _function(raw: Raw, where: str, conversation: Conversation) -> Tool:
+    given = _object(where, raw)
+    parameters: Raw | None = None
+    for name in ("parametersJsonSchema", "parameters"):
+        if name in given and parameters is None:
+            parameters = _schema(given[name], f"{where}.{name}", plain=name == "parametersJsonSchema")
+    for name in ("response", "responseJsonSchema", "behavior"):
+        place = f"tools[].functionDeclarations[].{name}"
+        if name in given and place not in conversation.dropped:
+            conversation.dropped.append(place)
+    return Tool(_text(given, "name", where), _text(given, "description", where), parameters)
+
+
+_CHOICES = {"AUTO": "auto", "ANY": "required", "NONE": "none", "VALIDATED": "auto"}
+
+
+def _decode_choice(raw: Raw, conversation: Conversation) -> None:
+    """What no other dialect can say (several allowed names, `retrievalConfig`) is kept whole beside what it can."""
+    config = _object("toolConfig", raw)
+    beyond = bool(config.keys() - {"functionCallingConfig"})
+    if "functionCallingConfig" in config:
+        where = "toolConfig.functionCallingConfig"
+        calling = _object(where, config["functionCallingConfig"])
+        mode = _text(calling, "mode", where).upper()
+        names: list[str] = []
+        if "allowedFunctionNames" in calling:
+            names = decode_field(f"{where}.allowedFunctionNames", calling["allowedFunctionNames"], list[str])
+        if mode in _CHOICES:
+            named = mode == "ANY" and len(names) == 1
+            conversation.tool_choice = ToolChoice("named", names[0]) if named else ToolChoice(_CHOICES[mode])
+            beyond = beyond or mode == "VALIDATED" or (bool(names) and not named)
+        elif mode not in ("", "MODE_UNSPECIFIED"):
+            raise BadRequest(f"{where}.mode: expected 'AUTO', 'ANY', 'NONE' or 'VALIDATED'", param=f"{where}.mode")
+        beyond = beyond or "streamFunctionCallArguments" in calling
+    if beyond:
+        conversation.extra["toolConfig"] = Raw(bytes(raw))
