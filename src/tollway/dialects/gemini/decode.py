@@ -181,7 +181,7 @@ class _ContentReader:
     def _call(self, raw: Raw, where: str, signature: str) -> ToolCall:
         call = _object(where, raw)
         name = _text(call, "name", where)
-        call_id = _text(call, "id", where) or f"call_{self._calls}_{name}"
+        call_id = _text(call, "id", where) or f"call_{self._calls}"
         self._calls += 1
         self._waiting.append((call_id, name))
         return ToolCall(call_id, name, arguments_text(call.get("args", Raw())), signature=signature)
@@ -206,7 +206,7 @@ class _ContentReader:
         for found in (by_id or by_name or ([] if call_id else self._waiting))[:1]:
             self._waiting.remove(found)
             return found[0]
-        return call_id or f"call_{name}"
+        return call_id or "call_unknown"
 
     def _note_beside(self, part: _Fields, known: set[str]) -> None:
         """What stood beside media or a result and has no word of ours (`videoMetadata`, `scheduling`)."""

@@ -29,7 +29,7 @@ def json_schema(schema: Any) -> Any:
     changed: dict[str, Any] = {}
     nullable = False
     for given_name, value in schema.items():
-        name: str = _CAMEL.get(given_name, given_name)
+        name = str(_CAMEL.get(given_name, given_name))
         if name == "type" and isinstance(value, str):
             if value != "TYPE_UNSPECIFIED":
                 changed["type"] = value.lower()
