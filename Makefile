@@ -29,7 +29,7 @@ format: $(UV)
 	$(UV) run ruff check --fix
 
 bench: $(UV)
-	$(UV) run python bench/upstream_cost.py $(ARGS)
+	$(UV) run python bench/bench.py $(ARGS)
 
 docs: $(UV)
 	$(UV) run python scripts/make_provider_docs.py $(ARGS)

@@ -110,6 +110,10 @@ def prepare(config: Config) -> Prepared:
             continue
         if deployment.missing is not None and deployment.provider.name != "local":
             warnings.append(f"{entry.model_name}: {deployment.missing}")
+    if _is_postgres(config):
+        warnings.append(
+            f"PostgreSQL is not spoken yet: keys and spend are kept in {_database(config, folder)}, not at the database URL"
+        )
     if problems:
         raise ConfigError(problems)
     return Prepared(
@@ -561,12 +565,20 @@ def master_key_path(config: Config) -> Path:
 
 
 async def _open_storage(config: Config) -> Storage:
-    url = config.storage.database_url
-    return await open_storage(url.reveal() if url else _database(config, data_folder(config)))
+    return await open_storage(_database(config, data_folder(config)))
 
 
 def _database(config: Config, folder: Path) -> Path:
+    """The data file: the one that a `sqlite:///` URL names, else one in the data folder."""
+    url = config.storage.database_url
+    if url is not None and not _is_postgres(config):
+        return Path(url.reveal().removeprefix("sqlite:///"))
     return folder / DATA_FILE
+
+
+def _is_postgres(config: Config) -> bool:
+    url = config.storage.database_url
+    return url is not None and url.reveal().startswith("postgresql://")
 
 
 def _standing_key(path: Path) -> tuple[Secret | None, Secret]:

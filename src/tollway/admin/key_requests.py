@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
+from difflib import get_close_matches
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
 from tollway.admin.border import bad_request, nano_of, us_of
@@ -52,6 +53,15 @@ class KeyFields(BaseModel):
     """The fields that making, changing and replacing a key have in common."""
 
     model_config = ConfigDict(extra="ignore", arbitrary_types_allowed=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_misspelt_fields(cls, given: Any) -> Any:
+        """LiteLLM ignores fields that it does not know; a limit that is misspelt would make a key without one."""
+        for name in given if isinstance(given, dict) else ():
+            if name not in cls.model_fields and (nearest := get_close_matches(str(name), cls.model_fields, 1, 0.8)):
+                raise bad_request(f"The field {str(name)!r} is not known; did you mean {nearest[0]!r}?", param=str(name))
+        return given
 
     key_alias: str | None = None
     duration: str | None = None

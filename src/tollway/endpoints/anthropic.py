@@ -1,4 +1,4 @@
-"""Anthropic's path for messages, with and without `/v1`."""
+"""Anthropic's path for messages, as its SDK and LiteLLM's pass-through have it."""
 
 from __future__ import annotations
 

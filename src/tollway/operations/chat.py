@@ -345,5 +345,8 @@ def _without_media(fields: dict[str, Raw]) -> tuple[int, Media]:
         else:
             text += 8
 
-    walk(decode(bytes(fields["messages"])))
+    try:
+        walk(decode(bytes(fields["messages"])))
+    except UnicodeDecodeError as error:
+        raise BadRequest("messages must be UTF-8.", param="messages") from error
     return text, Media(images, others) if images or others else NO_MEDIA

@@ -140,21 +140,40 @@ class _ContentReader:
         self._waiting: list[tuple[str, str]] = []  # (id, name) of calls without a result so far
 
     def read(self, raw: Raw, where: str) -> None:
-        """One content is up to two messages of ours: the tools' results apart from what is said beside them."""
+        """One content is up to two messages of ours, the tools' results apart from what is said beside them; and the
+        model's contents in a row are one, since Google's Python SDK keeps each chunk of a stream as a content.
+        """
         content = _object(where, raw)
         role = _text(content, "role", where).lower() or "user"
         if role not in ("user", "model", "function", "tool"):
             raise BadRequest(f"{where}.role: Please use a valid role: user, model.", param=f"{where}.role")
-        parts = self.parts(content, where)
+        if role == "model":
+            self._read_model(content, where)
+            return
+        parts = self.parts(content, where, [])
         results: list[Part] = [part for part in parts if isinstance(part, ToolResult)]
         others: list[Part] = [part for part in parts if not isinstance(part, ToolResult)]
         if results:
             self._conversation.messages.append(Message("tool", results))
         if others or not results:
-            self._conversation.messages.append(Message("assistant" if role == "model" else "user", others))
+            self._conversation.messages.append(Message("user", others))
 
-    def parts(self, content: _Fields, where: str) -> list[Part]:
-        parts: list[Part] = []
+    def _read_model(self, content: _Fields, where: str) -> None:
+        messages = self._conversation.messages
+        if not messages or messages[-1].role != "assistant":
+            messages.append(Message("assistant", []))
+        parts = messages[-1].parts
+        before = len(parts)
+        self.parts(content, where, parts)
+        parts[before:] = [part for part in parts[before:] if part != _NOTHING]
+        if 0 < before < len(parts):
+            first, last = parts[before], parts[before - 1]
+            if type(first) is Text and type(last) is Text:  # two pieces of a stream
+                last.text += first.text
+                del parts[before]
+
+    def parts(self, content: _Fields, where: str, parts: list[Part]) -> list[Part]:
+        """The content's parts, put behind `parts`."""
         if "parts" in content:
             for place, raw in enumerate(_listed(f"{where}.parts", content["parts"])):
                 self._read_part(raw, f"{where}.parts[{place}]", parts)
@@ -216,6 +235,9 @@ class _ContentReader:
                 self._conversation.dropped.append(place)
 
 
+_NOTHING = Text("")
+
+
 def _signature(part: _Fields, where: str) -> str:
     """In the standard alphabet, in which Google writes it; its Python SDK sends it back in the other."""
     return _text(part, "thoughtSignature", where).replace("-", "+").replace("_", "/")
@@ -268,7 +290,7 @@ def _response(raw: Raw, where: str) -> tuple[list[Part], bool]:
 def _system(raw: Raw, reader: _ContentReader) -> list[Part]:
     if _begins(raw, b'"'):
         return [Text(decode_field("systemInstruction", raw, str))]
-    return reader.parts(_object("systemInstruction", raw), "systemInstruction")
+    return reader.parts(_object("systemInstruction", raw), "systemInstruction", [])
 
 
 # --- generationConfig ----------------------------------------------------------------------------------------------

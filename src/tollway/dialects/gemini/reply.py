@@ -463,8 +463,8 @@ class _ChoiceEncoder:
             out.append(self._head + _encode(fields) + self._end)
 
     def _opaque(self, raw: Raw) -> bytes:
-        if _beside_content(raw):
-            return b'{"candidates":[{"index":%d,' % self._number + bytes(raw)[1:]
+        if _beside_content(raw):  # with content all the same: Google's Python SDK forgets a turn that had a chunk without
+            return self._text_head + b'""' + self._text_end[:-1] + b"," + bytes(raw)[1:]
         return self._head + bytes(raw) + self._end
 
 
