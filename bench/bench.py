@@ -285,7 +285,8 @@ def main() -> int:
     def leave(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, leave)
+    for asked in (signal.SIGINT, signal.SIGTERM):  # what was started is stopped on both, in the background too
+        signal.signal(asked, leave)
     try:
         result = run(arguments)
     except Failed as error:

@@ -170,6 +170,35 @@ async def test_a_picture_is_held_by_what_it_can_count_and_not_by_its_length(tabl
     assert (await table.record()).held_nano < 13_000 * 4_250
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "video_url", "video_url": {"url": "https://films.example/1.mp4"}},
+        {"type": "file", "file": {"file_id": "file-1"}},
+        {
+            "type": "tool_result",
+            "content": [{"type": "document", "source": {"type": "url", "url": "https://a.example"}}],
+        },
+    ],
+)
+async def test_a_film_or_a_document_is_held_by_the_models_window_wherever_it_stands(table: Any, part: Any) -> None:
+    key = await table.give_key(max_budget_nano=1_000_000_000_000)
+    table.upstream.reply_to(None, FakeReply.json(ANSWER))
+    messages = [{"role": "user", "content": [part]}]
+    await table.post("/v1/chat/completions", {"model": "chat", "messages": messages, "max_tokens": 1}, key=key)
+    assert (await table.record()).held_nano > 100_000 * 4_250
+
+
+@pytest.mark.parametrize(
+    "messages", [5, [{"role": "user", "content": 5}], [{"type": [], "content": ["a", {"type": {}}]}]]
+)
+async def test_messages_of_no_known_shape_go_to_the_provider_which_knows_best(table: Any, messages: Any) -> None:
+    key = await table.give_key(max_budget_nano=1_000_000_000_000)
+    table.upstream.reply_to(None, FakeReply.json(ANSWER))
+    await table.post("/v1/chat/completions", {"model": "chat", "messages": messages, "type": "x"}, key=key)
+    assert table.upstream.requests[0].json()["messages"] == messages
+
+
 async def test_a_call_that_asks_for_more_than_is_left_is_shortened_and_told_so(table: Any) -> None:
     key = await table.give_key(max_budget_nano=20_000_000)
     table.upstream.reply_to(None, FakeReply.json(ANSWER))

@@ -4,9 +4,9 @@ Two things of a call stand in its path, not in its body: the model, and whether 
 `decode_request` therefore reads a `model` member that whoever knows the path has put there, and `encode_request` writes
 none. A stream is server-sent events with `?alt=sse`, else one JSON array; both are read and both can be written.
 
-What the API has no word for: a second reading of `user` and `metadata`, `logit_bias`, a ban on parallel calls, cache
-marks, a document's title and context, names of speakers, the name of a reply's schema, a stop sequence that was found,
-refusals apart from other text, and redacted thought. https://ai.google.dev/api/generate-content#request-body
+What the API has no word for: `user`, `metadata`, `logit_bias`, a ban on parallel calls, cache marks, a speaker's name, a
+document's title, a picture's detail, a strict tool, the name of a reply's schema; and in replies which stop sequence was
+found, refusals apart from other text, redacted thought. https://ai.google.dev/api/generate-content#request-body
 """
 
 from __future__ import annotations

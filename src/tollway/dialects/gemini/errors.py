@@ -63,7 +63,7 @@ def _body(error: PublicError) -> dict[str, Any]:
     word = STATUS_WORDS.get(error.status) or ("INVALID_ARGUMENT" if error.status < 500 else "INTERNAL")
     body: dict[str, Any] = {"code": error.status, "message": error.message, "status": word}
     details: list[dict[str, Any]] = []
-    if error.code or error.param:
+    if error.param or error.code not in (None, "", word):
         info: dict[str, Any] = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "domain": "tollway"}
         info["reason"] = error.code or error.type
         if error.param:

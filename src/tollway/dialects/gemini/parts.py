@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import mimetypes
 import re
 from typing import Any
 
@@ -53,6 +52,20 @@ def file_source(uri: str) -> Source:
     return Link(uri) if "://" in uri else FileId(uri)
 
 
+#: What Gemini reads, by how files of it are called. https://ai.google.dev/gemini-api/docs/file-input-methods (2026-11-22)
+_TYPES_BY_ENDING = {
+    **{kind: f"image/{kind}" for kind in ("png", "webp", "heic", "heif", "gif", "bmp")},
+    "jpg": "image/jpeg",
+    "jpeg": "image/jpeg",
+    **{kind: f"audio/{kind}" for kind in ("wav", "mp3", "aiff", "aac", "ogg", "flac", "m4a")},
+    **{kind: f"video/{kind}" for kind in ("mp4", "mpeg", "avi", "wmv", "webm")},
+    "mov": "video/quicktime",
+    "pdf": "application/pdf",
+    "json": "application/json",
+    **{kind: f"text/{kind}" for kind in ("html", "css", "csv", "xml")},
+    "txt": "text/plain",
+    "md": "text/markdown",
+}
 _INLINE_TYPES: dict[type[Any], str] = {Image: "image/png", Audio: "audio/wav", Video: "video/mp4"}
 
 
@@ -63,7 +76,8 @@ def media_fields(part: Image | Audio | Document | Video) -> dict[str, Any]:
         media_type = source.media_type or _INLINE_TYPES.get(type(part), "application/pdf")
         return {"inlineData": {"mimeType": media_type, "data": source.data}}
     uri = source.url if isinstance(source, Link) else source.id
-    guessed, _ = mimetypes.guess_type(uri.partition("?")[0], strict=True)
+    ending = uri.partition("?")[0].rpartition(".")[2].lower()
+    guessed = _TYPES_BY_ENDING.get(ending)
     if guessed is None:
         return {"fileData": {"fileUri": uri}}
     return {"fileData": {"mimeType": guessed, "fileUri": uri}}
@@ -123,11 +137,7 @@ def is_base64(text: str) -> bool:
 def arguments_text(args: Raw) -> str:
     """A call's `args` as the JSON text that other dialects want: numbers and texts as they came, on one line."""
     raw = bytes(args)
-    if not raw or raw == b"null":
-        return "{}"
-    if b"\n" in raw:  # a reply that is not streamed is written for people
-        raw = msgspec.json.format(raw, indent=-1)
-    return raw.decode()
+    return "{}" if not raw or raw == b"null" else one_line(raw).decode()
 
 
 def arguments_object(text: str) -> Raw | None:
@@ -139,4 +149,9 @@ def arguments_object(text: str) -> Raw | None:
         msgspec.json.decode(raw, type=dict[str, Raw])
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    return Raw(raw)
+    return Raw(one_line(raw))
+
+
+def one_line(raw: bytes) -> bytes:
+    """The same JSON without line ends, which would tear an event in two. What is not streamed is written for people."""
+    return msgspec.json.format(raw, indent=-1) if b"\n" in raw or b"\r" in raw else raw

@@ -38,7 +38,14 @@ from tollway.conversation import (
 from tollway.dialects import HELD_BYTES_MAX, About
 from tollway.dialects.gemini.errors import blocked_prompt, encode_error, error_in_stream, finish_failure
 from tollway.dialects.gemini.frames import ChunkCutter, chunk_data
-from tollway.dialects.gemini.parts import NAME, arguments_object, arguments_text, read_signature, wire_signature
+from tollway.dialects.gemini.parts import (
+    NAME,
+    arguments_object,
+    arguments_text,
+    one_line,
+    read_signature,
+    wire_signature,
+)
 from tollway.dialects.gemini.usage import searches_in, usage_from_json, usage_to_fields
 from tollway.errors import PublicError, UpstreamBroken, UpstreamError
 
@@ -225,7 +232,7 @@ class _ResponseReader:
         for name in BESIDE_CONTENT:
             raw: Raw = getattr(candidate, name)
             if raw and bytes(raw) != _NULL:
-                events.append(OpaquePiece(NAME, Raw(_encode({name: raw})), number))
+                events.append(OpaquePiece(NAME, Raw(one_line(_encode({name: raw}))), number))
         if candidate.groundingMetadata:
             found = searches_in(candidate.groundingMetadata, self._model)
             self._searches[number] = max(found, self._searches.get(number, 0))
@@ -305,7 +312,7 @@ def _raw_part(payload: bytes, place: int, at: int) -> Raw:
     value = msgspec.json.decode(payload, type=dict[str, Raw])
     candidate = msgspec.json.decode(value["candidates"], type=list[dict[str, Raw]])[place]
     content = msgspec.json.decode(candidate["content"], type=dict[str, Raw])
-    return Raw(bytes(msgspec.json.decode(content["parts"], type=list[Raw])[at]))
+    return Raw(one_line(bytes(msgspec.json.decode(content["parts"], type=list[Raw])[at])))
 
 
 # --- encoding ------------------------------------------------------------------------------------------------------
@@ -463,7 +470,9 @@ class _ChoiceEncoder:
             out.append(self._head + _encode(fields) + self._end)
 
     def _opaque(self, raw: Raw) -> bytes:
-        if _beside_content(raw):  # with content all the same: Google's Python SDK forgets a turn that had a chunk without
+        if _beside_content(
+            raw
+        ):  # with content all the same: Google's Python SDK forgets a turn that had a chunk without
             return self._text_head + b'""' + self._text_end[:-1] + b"," + bytes(raw)[1:]
         return self._head + bytes(raw) + self._end
 

@@ -140,7 +140,7 @@ _READ_APART = frozenset(
     {"model", "input", "instructions", "tools", "tool_choice", "reasoning", "text", "include", "stream_options"}
 )
 #: Values that ask for what happens anyway when a reply is made from another dialect's: nothing is lost with them.
-_ASKS_NOTHING: dict[str, Any] = {"store": False, "background": False, "truncation": "disabled", "conversation": None}
+_ASKS_NOTHING: dict[str, Any] = {"store": False, "background": False, "truncation": "disabled"}
 
 #: What stands for `input` where OpenAI keeps what was said, or a template of it.
 _INSTEAD_OF_INPUT = ("previous_response_id", "conversation", "prompt")
