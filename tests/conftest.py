@@ -8,8 +8,13 @@ from pathlib import Path
 
 import pytest
 from blockbuster import blockbuster_ctx
+from hypothesis import HealthCheck, settings
 
 from tollway.testing.gateway import SmallGateway
+
+# Machines that run tests are busy: how long an example takes says nothing of it.
+settings.register_profile("tollway", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tollway")
 
 #: Before and after all calls the gateway may block: it opens files, reads the catalog, makes the management API.
 OPENING = (

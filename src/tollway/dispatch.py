@@ -18,7 +18,6 @@ from tollway.operations import Operation
 from tollway.policies.authenticate import LOOKED_AT, check_usable, identify
 from tollway.snapshot import Snapshots
 
-
 #: The routes: a family of paths is a line here.
 EXACT = {**openai.EXACT, **anthropic.EXACT}
 

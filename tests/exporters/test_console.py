@@ -75,7 +75,12 @@ def test_json_lines_are_complete_up_to_the_bound_and_count_what_is_left_out() ->
     lines = told(*[a_record(seq=n) for n in range(QUEUE_CALLS_MAX + 3)], as_json=True)
 
     first = decode(lines[0])
-    assert (first["event"], first["status"], first["key_alias"], first["spend"]) == ("call", 200, "openclaw", 0.00009435)
+    assert (first["event"], first["status"], first["key_alias"], first["spend"]) == (
+        "call",
+        200,
+        "openclaw",
+        0.00009435,
+    )
     assert (first["input_tokens"], first["output_tokens"], first["duration_ms"]) == (57, 143, 812.0)
     assert decode(lines[-1]) == {"event": "calls_left_out", "calls": 3, "spend": 3 * 0.00009435}
 

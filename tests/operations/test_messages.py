@@ -32,16 +32,24 @@ MESSAGE = {
     "usage": {"input_tokens": 10, "cache_creation_input_tokens": 3, "cache_read_input_tokens": 5, "output_tokens": 6},
 }
 STREAM = [
-    b'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant",'
-    b'"model":"claude-opus-4-6-20260205","content":[],"stop_reason":null,"stop_sequence":null,'
-    b'"usage":{"input_tokens":10,"output_tokens":1}}}\n\n',
-    b'event: content_block_start\ndata: {"type":"content_block_start","index":0,'
-    b'"content_block":{"type":"text","text":""}}\n\n',
-    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
-    b'"delta":{"type":"text_delta","text":"Hello there"}}\n\n',
+    (
+        b'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant",'
+        b'"model":"claude-opus-4-6-20260205","content":[],"stop_reason":null,"stop_sequence":null,'
+        b'"usage":{"input_tokens":10,"output_tokens":1}}}\n\n'
+    ),
+    (
+        b'event: content_block_start\ndata: {"type":"content_block_start","index":0,'
+        b'"content_block":{"type":"text","text":""}}\n\n'
+    ),
+    (
+        b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
+        b'"delta":{"type":"text_delta","text":"Hello there"}}\n\n'
+    ),
     b'event: content_block_stop\ndata: {"type":"content_block_stop","index":0}\n\n',
-    b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},'
-    b'"usage":{"output_tokens":6}}\n\n',
+    (
+        b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},'
+        b'"usage":{"output_tokens":6}}\n\n'
+    ),
     b'event: message_stop\ndata: {"type":"message_stop"}\n\n',
 ]
 ASK: dict[str, Any] = {"max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]}

@@ -76,3 +76,28 @@ def _schema(path: Path) -> dict[str, Any]:
     found["version"] = connection.execute("SELECT version_num FROM alembic_version").fetchall()
     connection.close()
     return found
+
+
+async def test_an_older_file_is_stepped_up_to_the_same_schema_without_alembic(tmp_path: Path) -> None:
+    older = tmp_path / "older.db"
+    await asyncio.to_thread(migrations.upgrade, f"sqlite:///{older}", to="0001")
+    new = tmp_path / "new.db"
+
+    for path in (older, new):
+        await (await open_storage(path)).close()
+
+    assert _schema(older) == _schema(new)
+
+
+def _schema(path: Path) -> list[tuple[str, ...]]:
+    connection = sqlite3.connect(path)
+    try:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        columns = [
+            (name, *map(str, row)) for name in tables for row in connection.execute(f"PRAGMA table_info({name})")
+        ]
+        indexes = connection.execute("SELECT name, tbl_name FROM sqlite_master WHERE type = 'index'").fetchall()
+        version = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+        return sorted(columns) + sorted(indexes) + version
+    finally:
+        connection.close()

@@ -60,7 +60,9 @@ class KeyFields(BaseModel):
         """LiteLLM ignores fields that it does not know; a limit that is misspelt would make a key without one."""
         for name in given if isinstance(given, dict) else ():
             if name not in cls.model_fields and (nearest := get_close_matches(str(name), cls.model_fields, 1, 0.8)):
-                raise bad_request(f"The field {str(name)!r} is not known; did you mean {nearest[0]!r}?", param=str(name))
+                raise bad_request(
+                    f"The field {str(name)!r} is not known; did you mean {nearest[0]!r}?", param=str(name)
+                )
         return given
 
     key_alias: str | None = None

@@ -203,9 +203,7 @@ def _connect(path: Path, *, writes: bool) -> sqlite3.Connection:
 
 
 def _prepare(path: Path) -> None:
-    """Brings the file's schema to what this program expects. Imports neither SQLAlchemy nor Alembic unless the file is
-    older.
-    """
+    """Brings the file's schema to what this program expects: makes a new file, steps an older one up."""
     try:
         if not path.exists():
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
@@ -214,20 +212,18 @@ def _prepare(path: Path) -> None:
             if not _is_ours(connection):
                 _create(connection, path)
             found = _revision(connection)
+            if found.isdigit() and int(found) < int(HEAD):
+                _step_up(connection)
+                found = HEAD
         finally:
             connection.close()
     except (sqlite3.Error, OSError) as error:
         raise StorageError(f"The storage {str(path)!r} cannot be opened: {error}") from error
-    if found == HEAD:
-        return
-    if not found.isdigit() or int(found) > int(HEAD):
+    if found != HEAD:
         raise StorageError(
             f"The storage {str(path)!r} has the schema {found!r}, this program knows schemas up to {HEAD!r}:"
             " it was used by a newer Tollway. Start that version, or name another file."
         )
-    from tollway.storage.migrations import upgrade
-
-    upgrade(f"sqlite:///{path}")
 
 
 def _is_ours(connection: sqlite3.Connection) -> bool:
@@ -237,6 +233,21 @@ def _is_ours(connection: sqlite3.Connection) -> bool:
 def _revision(connection: sqlite3.Connection) -> str:
     rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
     return str(rows[0][0]) if rows else ""
+
+
+def _step_up(connection: sqlite3.Connection) -> None:
+    """The steps that an older file lacks, all of them or none. Another process may be at it, too: then there is nothing left."""
+    steps = resources.files("tollway.storage").joinpath("steps")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for number in range(int(_revision(connection)) + 1, int(HEAD) + 1):
+            for statement in steps.joinpath(f"{number:04}.sql").read_text("utf-8").split(";\n"):
+                connection.execute(statement)
+            connection.execute("UPDATE alembic_version SET version_num = ?", (f"{number:04}",))
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 def _create(connection: sqlite3.Connection, path: Path) -> None:
