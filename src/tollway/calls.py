@@ -82,6 +82,8 @@ class Cost(Struct, array_like=True, frozen=True, gc=False):
     tools: int = 0
 
 
+NO_COST = Cost()
+
 #: Where a usage came from.
 USAGE_FROM_PROVIDER = "provider"
 USAGE_ESTIMATED = "estimated"
@@ -99,117 +101,56 @@ class Attempt(Struct, gc=False):
     cost: Cost | None = None
 
 
-class Call:
+class Call(Struct, kw_only=True, eq=False):
     """What a client asked, from the first byte of its head to the end of its answer.
 
     Filled from top to bottom by the policies: `authenticate` sets `caller`, `read` sets `body` and what is in it,
     `allow_model` sets `model`. Money is nano-dollars, times are microseconds of the epoch (`*_us`) or monotonic seconds.
     """
 
-    __slots__ = (
-        "attempts",
-        "body",
-        "body_model",
-        "caller",
-        "charges",
-        "client_headers",
-        "deployment",
-        "drop_asked",
-        "dropped",
-        "encoded",
-        "end_user",
-        "epoch",
-        "error",
-        "fallbacks_asked",
-        "fallbacks_used",
-        "fields",
-        "first_byte_us",
-        "form",
-        "headers",
-        "hold",
-        "line",
-        "metadata",
-        "model",
-        "model_asked",
-        "operation",
-        "output_tokens_max",
-        "path",
-        "reply_pieces",
-        "retries_asked",
-        "retries_used",
-        "route_model",
-        "scope",
-        "seq",
-        "session_id",
-        "shortened",
-        "snapshot",
-        "stall_s",
-        "started",
-        "started_us",
-        "streaming",
-        "tags",
-        "timeout_s",
-        "usage_wanted",
-        "user_agent",
-    )
-
-    def __init__(
-        self,
-        *,
-        seq: int,
-        epoch: int,
-        operation: Any,
-        snapshot: Any,
-        scope: Any,
-        line: Any,
-        started: float,
-        started_us: int,
-        route_model: str | None = None,
-    ) -> None:
-        self.seq = seq
-        self.epoch = epoch
-        self.operation = operation
-        self.snapshot = snapshot
-        self.scope = scope
-        self.line = line
-        self.started = started
-        self.started_us = started_us
-        self.route_model = route_model
-        self.path: str = scope["path"]
-        self.headers: list[tuple[bytes, bytes]] = scope["headers"]
-        self.client_headers: dict[bytes, bytes] = {}
-        self.caller: Any = None
-        self.body = b""
-        self.fields: dict[str, Any] = {}
-        self.form: Any = None  # a multipart body taken apart; `fields` are empty then
-        self.model: Any = None
-        self.model_asked = ""
-        self.body_model = ""
-        self.deployment: Any = None  # the one that answers, or was tried last
-        self.charges: list[Any] = []
-        self.shortened = False
-        self.reply_pieces: list[bytes] = []  # what the client got, where bodies are kept
-        self.streaming = False
-        self.usage_wanted = False
-        self.output_tokens_max: int | None = None
-        self.timeout_s: float | None = None
-        self.fallbacks_asked: list[str] | None = None
-        self.fallbacks_used = 0
-        self.retries_used = 0
-        self.attempts: list[Attempt] = []
-        self.dropped: list[str] = []
-        self.encoded: Any = None
-        self.hold: Any = None
-        self.first_byte_us = 0
-        self.end_user = ""
-        self.session_id = ""
-        self.tags: list[str] = []
-        self.metadata: Any = None
-        self.user_agent = ""
-        self.retries_asked: int | None = None
-        self.stall_s: float | None = None
-        self.drop_asked: bool | None = None
-        self.error: Any = None
+    seq: int
+    epoch: int
+    operation: Any
+    snapshot: Any
+    scope: Any
+    line: Any
+    started: float
+    started_us: int
+    path: str
+    headers: list[tuple[bytes, bytes]]
+    route_model: str | None = None
+    client_headers: dict[bytes, bytes] = {}
+    caller: Any = None
+    body: bytes = b""
+    fields: dict[str, Any] = {}
+    form: Any = None  # a multipart body taken apart; `fields` are empty then
+    model: Any = None
+    model_asked: str = ""
+    body_model: str = ""
+    deployment: Any = None  # the one that answers, or was tried last
+    charges: list[Any] = []
+    shortened: bool = False
+    reply_pieces: list[bytes] = []  # what the client got, where bodies are kept
+    streaming: bool = False
+    usage_wanted: bool = False
+    output_tokens_max: int | None = None
+    timeout_s: float | None = None
+    stall_s: float | None = None
+    retries_asked: int | None = None
+    fallbacks_asked: list[str] | None = None
+    drop_asked: bool | None = None
+    fallbacks_used: int = 0
+    retries_used: int = 0
+    attempts: list[Attempt] = []
+    dropped: list[str] = []
+    encoded: Any = None
+    hold: Any = None
+    first_byte_us: int = 0
+    end_user: str = ""
+    session_id: str = ""
+    tags: list[str] = []
+    metadata: Any = None
+    user_agent: str = ""
 
     @property
     def id(self) -> str:
@@ -243,59 +184,32 @@ def ledger_key_of(id: str) -> tuple[int, int] | None:
         return None
 
 
-class Reply:
+class Reply(Struct, kw_only=True, eq=False):
     """What goes back. It outlives the function that made it: what is owed hangs on two moments.
 
     *Settle*: usage is final; runs before the last bytes go out. *End*: the client has them, or is gone. Each callback runs
     exactly once, inner policies first. A callback of `on_settle` gets the reply; of `on_end` nothing.
     """
 
-    __slots__ = (
-        "attempt",
-        "body",
-        "cost",
-        "cost_known",
-        "deployment",
-        "ended",
-        "failure",
-        "first",
-        "head",
-        "on_end",
-        "on_settle",
-        "price_version",
-        "relay",
-        "reply_id",
-        "settled",
-        "status",
-        "stored_reply",
-        "usage",
-        "usage_source",
-        "wire",
-    )
-
-    def __init__(
-        self, *, status: int, head: bytes, body: bytes | None, deployment: Any, attempt: Attempt | None
-    ) -> None:
-        self.status = status
-        self.head = head  # header lines, each ended by CRLF
-        self.body = body  # None: a stream, by `relay` from `wire`
-        self.deployment = deployment
-        self.attempt = attempt
-        self.relay: Any = None
-        self.wire: Any = None
-        self.usage: Usage | None = None
-        self.usage_source = USAGE_FROM_PROVIDER
-        self.cost = NO_COST
-        self.cost_known = True
-        self.price_version = ""
-        self.reply_id = ""
-        self.failure: Any = None
-        self.first = b""  # of a stream: what the client may have before more is read
-        self.stored_reply: list[bytes] | None = None
-        self.on_settle: list[Callable[[Reply], None]] = []
-        self.on_end: list[Callable[[], None]] = []
-        self.settled = False
-        self.ended = False
+    status: int
+    head: bytes  # header lines, each ended by CRLF
+    body: bytes | None  # None: a stream, by `relay` from `wire`
+    deployment: Any
+    attempt: Attempt | None
+    relay: Any = None
+    wire: Any = None
+    usage: Usage | None = None
+    usage_source: str = USAGE_FROM_PROVIDER
+    cost: Cost = NO_COST
+    cost_known: bool = True
+    price_version: str = ""
+    reply_id: str = ""
+    failure: Any = None
+    first: bytes = b""  # of a stream: what the client may have before more is read
+    on_settle: list[Callable[[Reply], None]] = []
+    on_end: list[Callable[[], None]] = []
+    settled: bool = False
+    ended: bool = False
 
     def settle(self) -> None:
         if self.settled:
@@ -313,6 +227,3 @@ class Reply:
             self.wire.close()
         for callback in self.on_end:
             callback()
-
-
-NO_COST = Cost()

@@ -90,6 +90,8 @@ class Dispatch:
             operation=operation,
             snapshot=self._snapshots.current,
             scope=scope,
+            path=scope["path"],
+            headers=scope["headers"],
             line=line,
             started=self._monotonic(),
             started_us=int(wall * 1_000_000),
@@ -133,4 +135,15 @@ def _model_in(path: str) -> str | None:
 
 
 def _nameless(seq: int, epoch: int, scope: Any, line: Any) -> Call:
-    return Call(seq=seq, epoch=epoch, operation=None, snapshot=None, scope=scope, line=line, started=0.0, started_us=0)
+    return Call(
+        seq=seq,
+        epoch=epoch,
+        operation=None,
+        snapshot=None,
+        scope=scope,
+        path="",
+        headers=[],
+        line=line,
+        started=0.0,
+        started_us=0,
+    )

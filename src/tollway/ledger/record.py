@@ -41,7 +41,7 @@ class BodyRef(Struct, array_like=True, frozen=True, gc=False):
     length: int
 
 
-class CallRecord(Struct, array_like=True, frozen=True, kw_only=True, gc=False):
+class CallRecord(Struct, array_like=True, frozen=True, gc=False):
     """One settled call. Times are microseconds since 1970 UTC, money is nano-dollars.
 
     `key` is the virtual key's SHA-256, None for the master key. `model` is the public name that was asked for,
