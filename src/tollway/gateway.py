@@ -35,7 +35,7 @@ from tollway.errors import (
     UpstreamError,
     UpstreamRateLimited,
 )
-from tollway.ledger.budgets import Budgets
+from tollway.ledger.budgets import NANO, Budgets
 from tollway.ledger.ledger import Ledger
 from tollway.ledger.pace import Pace
 from tollway.operations import STREAM_HEAD
@@ -63,6 +63,23 @@ RETRY_AFTER_S_MAX = 10.0
 TOKENS_MAX = 10_000_000_000
 #: The finishing chunk of a stream waits this long for the usage that is to ride on it.
 USAGE_WAIT_MS_MAX = 2000
+HEAD = (
+    b"%b%bx-litellm-call-id: %b\r\nx-litellm-attempted-retries: %d\r\nx-litellm-attempted-fallbacks: %d\r\n"
+    b"x-litellm-response-duration-ms: %.3f\r\n"
+)
+#: Headers of nearly every reply that say nothing to a client of ours: skipped first.
+COMMON_HEADERS = frozenset(
+    {
+        b"connection",
+        b"content-length",
+        b"content-type",
+        b"date",
+        b"keep-alive",
+        b"server",
+        b"transfer-encoding",
+        b"vary",
+    }
+)
 RELAYED_HEADERS = frozenset(
     {
         b"anthropic-organization-id",
@@ -498,24 +515,21 @@ class Gateway:
         """Our own response headers. About 1.5 us."""
         deployment: Deployment = reply.deployment
         key = call.caller.key
-        head = (
-            b"%b%bx-litellm-call-id: %b\r\nx-litellm-attempted-retries: %d\r\nx-litellm-attempted-fallbacks: %d\r\n"
-            % (
-                reply.head,
-                deployment.about_head,
-                call.id.encode(),
-                call.retries_used,
-                call.fallbacks_used,
-            )
+        head = HEAD % (
+            reply.head,
+            deployment.about_head,
+            call.id.encode(),
+            call.retries_used,
+            call.fallbacks_used,
+            (self._now() - call.started) * 1000,
         )
         if reply.body is not None and reply.cost_known:
-            head += b"x-litellm-response-cost: %b\r\n" % _usd_text(reply.cost.total)
+            head += b"x-litellm-response-cost: %d.%09d\r\n" % divmod(reply.cost.total, NANO)
         if key is not None:
             account = key.spend_account
-            head += b"x-litellm-key-spend: %b\r\n" % _usd_text(account.spent)
+            head += b"x-litellm-key-spend: %d.%09d\r\n" % divmod(account.spent, NANO)
             if account.limit is not None:
-                head += b"x-litellm-key-max-budget: %b\r\n" % _usd_text(account.limit)
-        head += b"x-litellm-response-duration-ms: %.3f\r\n" % ((self._now() - call.started) * 1000)
+                head += b"x-litellm-key-max-budget: %d.%09d\r\n" % divmod(account.limit, NANO)
         if call.dropped:
             # Names of fields are the client's own words: nothing in them may end the header.
             head += b"x-tollway-dropped: %b\r\n" % UNPRINTABLE.sub("?", ",".join(dict.fromkeys(call.dropped))).encode()
@@ -528,6 +542,8 @@ def relayed_head(headers: list[tuple[bytes, bytes]]) -> bytes:
     """What of a provider's own headers reaches the client: an allow-list, under LiteLLM's prefix; limits also by their own name."""
     head = b""
     for name, value in headers:
+        if name in COMMON_HEADERS:
+            continue
         if name in RELAYED_HEADERS:
             head += b"llm_provider-%b: %b\r\n" % (name, value)
         elif name.startswith((b"x-ratelimit-", b"anthropic-ratelimit-")):
@@ -585,11 +601,6 @@ def _plus(cost: Cost, nano: int) -> Cost:
     return Cost(
         cost.total + nano, cost.input, cost.output, cost.cache_read, cost.cache_write, cost.reasoning, cost.tools
     )
-
-
-def _usd_text(nano: int) -> bytes:
-    """Nano-dollars as exact decimal dollars, without an exponent: b"0.00009750"."""
-    return b"%d.%09d" % divmod(nano, 1_000_000_000) if nano >= 0 else b"-%b" % _usd_text(-nano)
 
 
 _CLIENT_GONE = PublicError("Client disconnected the request", status=CLIENT_GONE_STATUS, type="client_gone")

@@ -61,6 +61,7 @@ class Deployment:
         "provider_model",
         "public_base",
         "target",
+        "target_json",
         "usage_refused",
         "weight",
     )
@@ -86,6 +87,7 @@ class Deployment:
     provider_model: str  # as it was written
     public_base: str  # the base URL without its query, for people
     target: str  # the model's name at the provider
+    target_json: Raw
     usage_refused: bool  # the provider does not know `stream_options`
     weight: float
 
@@ -396,6 +398,7 @@ class Binder:
         d.provider = provider
         d.provider_model = provider_model
         d.target = target
+        d.target_json = Raw(json.encode(target))
         d.dialect = provider.dialect
         d.id = deployment_id(entry) if "*" not in entry.model_name else deployment_id(entry) + ":" + model_name
         d.health = self._health.setdefault(d.id, Health())

@@ -197,14 +197,15 @@ class Budgets:
 
     async def take(self, accounts: Sequence[Account], wanted: int, least: int) -> Hold:
         """As `try_take`, but waits its turn while only other calls' holds stand in the way, at most `wait_s_max`."""
-        if not any(account.waiters for account in accounts):
+        queued = _first_queue(accounts)
+        if queued is None:
             taken = self.try_take(accounts, wanted, least, self._clock())
             if isinstance(taken, Hold):
                 return taken
             blocked = taken
         else:
             self._within_spent(accounts, wanted, least, self._clock())
-            blocked = next(account for account in accounts if account.waiters)
+            blocked = queued
         if len(blocked.waiters) >= WAITERS_MAX:
             raise self._busy(blocked)
         loop = asyncio.get_running_loop()
@@ -273,6 +274,14 @@ class Budgets:
             f"Current cost: {usd(account.spent)}, set aside: {usd(account.held)}, Max budget: {usd(account.limit or 0)}",
             headers=((b"retry-after", b"1"),),
         )
+
+
+def _first_queue(accounts: Sequence[Account]) -> Account | None:
+    """The first account for which calls wait: a further one stands behind them."""
+    for account in accounts:
+        if account.waiters:
+            return account
+    return None
 
 
 def usd(nano: int) -> float:

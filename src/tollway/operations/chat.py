@@ -193,7 +193,7 @@ class Chat:
 
     def _encode_same(self, call: Call, deployment: Deployment) -> bytes:
         fields = dict(call.fields)
-        fields["model"] = raw(deployment.target)
+        fields["model"] = deployment.target_json
         if deployment.defaults:
             fields = {**deployment.defaults, **fields}
         if deployment.extra_body:

@@ -14,7 +14,6 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,7 +44,6 @@ _INSERT_SPEND = (
     f"INSERT INTO spend_rows ({', '.join(_ROW_COLUMNS)}, run_no, request_crc)"  # noqa: S608  our own columns
     f" VALUES ({', '.join('?' * (len(_ROW_COLUMNS) + 2))}) ON CONFLICT (epoch, seq) DO NOTHING"
 )
-_row_of: Callable[[SpendEntry], tuple[Any, ...]] = attrgetter(*_ROW_COLUMNS)
 
 
 class SqliteSession:
@@ -66,11 +64,35 @@ class SqliteSession:
         return self._connection.executemany(statement, values).rowcount if values else 0
 
     def insert_spend(self, batch: Sequence[SpendEntry]) -> Sequence[SpendEntry]:
-        """Inserts what is not there yet and returns it. Must be the first thing done in its transaction."""
+        """Inserts what is not there yet and returns it. Must be the first thing done in its transaction.
+
+        The driver looks for an adapter for every `bytes` and `bool` that it is given, and for no `bytearray` and `int`: that is a
+        tenth of what a row costs.
+        """
         connection = self._connection
         run_no = self._run_for(len(batch))
         crc = zlib.crc32
-        values = [(*_row_of(entry), run_no, crc(entry.request_id.encode())) for entry in batch]
+        values = [
+            (
+                entry.epoch,
+                entry.seq,
+                entry.started_us,
+                bytearray(entry.key) if entry.key is not None else None,
+                entry.user_id,
+                entry.request_id,
+                entry.model,
+                entry.cost_nano,
+                int(entry.failed),
+                bytearray(entry.detail),
+                entry.team_id,
+                entry.end_user,
+                entry.input_tokens,
+                entry.output_tokens,
+                run_no,
+                crc(entry.request_id.encode()),
+            )
+            for entry in batch
+        ]
         if connection.executemany(_INSERT_SPEND, values).rowcount == len(batch):
             return batch
         # Some were there: a journal is replayed. Once more, one by one, to know which.
