@@ -37,8 +37,9 @@ class Running:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self._lines.put(line.rstrip("\n"))
+        with contextlib.suppress(ValueError):  # the test has closed the pipe while this thread was reading
+            for line in self.process.stdout:
+                self._lines.put(line.rstrip("\n"))
         self._lines.put(None)
 
     def wait_for(self, part: str, s_max: float = 20.0) -> str:

@@ -3,7 +3,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import socket
+import time
 import zlib
+from collections.abc import Callable
 
 import pytest
 
@@ -15,9 +17,10 @@ from tollway.upstream.wire import Deadlines, Origin, WireRequest
 from .servers import IN_TIME, LAST_CHUNK, STREAM_HEAD, Serve, Talk, chunk, json_answer, post, read_all, saying
 
 
-async def until(true, *, turns: int = 20_000) -> None:
+async def until(true: Callable[[], object], *, s_max: float = 10.0) -> None:
     """Lets the loop turn until `true()` holds: for what the other side of a socket has to notice."""
-    for _ in range(turns):
+    deadline = time.monotonic() + s_max
+    while time.monotonic() < deadline:
         if true():
             return
         await asyncio.sleep(0)
