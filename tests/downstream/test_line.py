@@ -200,6 +200,23 @@ async def test_a_head_that_is_too_large_is_a_431_and_the_end(served: Served) -> 
     assert served.upstream.requests == []
 
 
+async def test_a_head_that_is_too_large_and_comes_in_one_piece_with_its_body_is_a_431_too(served: Served) -> None:
+    client = await served.connect()
+    filler = b"x-filler: " + b"x" * 5_000 + b"\r\n"
+    client.send(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n" + filler + b"\r\n{}")
+    assert (await client.answer())[0] == 431
+    await client.closed()
+    assert served.upstream.requests == []
+
+
+async def test_a_large_body_in_one_piece_with_its_head_is_no_large_head(served: Served) -> None:
+    client = await served.connect()
+    served.upstream.reply_to(None, chat_reply("first"))
+    long = msgspec.json.encode({"model": "small", "messages": [{"role": "user", "content": "x" * 20_000}]})
+    client.send(request(long))
+    assert (await client.answer())[0] == 200
+
+
 async def test_a_head_that_is_too_large_on_a_kept_connection_is_a_431_too(served: Served) -> None:
     client = await served.connect()
     client.send(request())

@@ -333,6 +333,7 @@ class BoundedHttp(HttpToolsProtocol):
         self.body_timed_out = False
         self.unwanted_bytes_left = -1
         self.head_complete = False
+        self.refused = False  # the connection is being closed: what still comes on it is for nobody
         self.running: Any = None  # whose answer goes out: with pipelined requests not the one that came last
         self.taken_deadline: float | None = None  # until when the client must take some of what it was sent
 
@@ -376,6 +377,8 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _judge_large_head(self, bytes_before: int) -> None:
         """More came than a head may hold: either its end and some body with it, or a head that is too large."""
+        if self.refused:
+            return
         if self.head_complete:
             self._expect_body()
         elif self.head_bytes >= bytes_before and not self.transport.is_closing():
@@ -395,6 +398,11 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self.head_complete = True
+        # Only bytes that came beyond the bound make it worth counting: they may be the body's.
+        if self.head_bytes > self.bounds.head_bytes_max and self._head_size() > self.bounds.head_bytes_max:
+            self.refused = True
+            self._refuse_head()
+            return
         self.head_bytes = 0
         self.deadline = None
         self.unwanted_bytes_left = -1
@@ -413,6 +421,9 @@ class BoundedHttp(HttpToolsProtocol):
             self.pipeline.appendleft((line, self.app))
             if len(self.pipeline) >= PIPELINED_REQUESTS_MAX:
                 self.flow.pause_reading()
+
+    def _head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def _start_line(self, line: DirectLine) -> None:
         self.running = line
@@ -436,6 +447,8 @@ class BoundedHttp(HttpToolsProtocol):
             self.flow.resume_reading()
 
     def on_body(self, body: bytes) -> None:
+        if self.refused:
+            return
         if self.unwanted_bytes_left >= 0:
             self.unwanted_bytes_left -= len(body)
             if self.unwanted_bytes_left < 0:
@@ -456,6 +469,8 @@ class BoundedHttp(HttpToolsProtocol):
         self.taken_deadline = None
 
     def on_message_complete(self) -> None:
+        if self.refused:
+            return
         self.head_complete = False
         if self.waiting_for == "body":
             self.waiting_for = "answer"
