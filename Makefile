@@ -41,7 +41,7 @@ e2e: $(UV)
 # The slow tests (killed processes, restarts, faults), again and again.
 soak: $(UV)
 	$(UV) sync --all-extras --quiet
-	for round in $$(seq $(ROUNDS)); do $(UV) run --no-sync pytest -q -x -m slow $(ARGS) || exit 1; done
+	for round in $$(seq $(ROUNDS)); do $(UV) run --no-sync pytest -q -x -m "slow and not e2e" $(ARGS) || exit 1; done
 
 # The wheel as a person installs it, held to its bounds in packages and megabytes.
 wheel: $(UV)
