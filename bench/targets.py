@@ -16,6 +16,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -86,7 +87,7 @@ class Process:
                 pipe.close()
 
 
-class Target:
+class Target(ABC):
     """One program between load and provider. `cold_s` is from its start to its first answer."""
 
     name = ""
@@ -109,10 +110,11 @@ class Target:
         self.cold_s = time.perf_counter() - started
         self.answers += 1
 
+    @abstractmethod
     def command(self) -> list[str]:
-        raise NotImplementedError
+        """What starts it."""
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027  most targets have nothing to do here
         """What is done between the first answer and the first measurement."""
 
     def head(self) -> str:
@@ -128,7 +130,7 @@ class Target:
         headers = {"authorization": f"Bearer {self.key}", "content-type": "application/json"}
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data, headers)
         try:
-            with urllib.request.urlopen(request, timeout=READY_S_MAX) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=READY_S_MAX) as answer:  # noqa: S310  a URL of our own on loopback
                 self.said = dict(answer.headers)
                 return json.load(answer)
         except urllib.error.HTTPError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import time
 from collections.abc import Sequence
@@ -135,32 +136,19 @@ class AppOffice:
             ],
         }
         sent: list[dict[str, Any]] = []
-        never = _Never()
+        bodies = [encode(fields)]
 
         async def receive() -> dict[str, Any]:
-            if never.body is None:
-                return await never.hang_up()
-            body, never.body = never.body, None
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        never.body = encode(fields)
+            if bodies:
+                return {"type": "http.request", "body": bodies.pop(), "more_body": False}
+            never: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+            return await never  # this caller does not hang up
 
         async def send(message: dict[str, Any]) -> None:
             sent.append(message)
 
         await self._app.dispatch(scope, receive, send)
         return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
-
-
-class _Never:
-    """A caller inside the program: it gives its body once and never hangs up."""
-
-    body: bytes | None = None
-
-    async def hang_up(self) -> dict[str, Any]:
-        from asyncio import get_running_loop
-
-        return await get_running_loop().create_future()  # type: ignore[no-any-return]
 
 
 def _model_row(name: str, deployment: Deployment) -> ModelRow:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json as careful_json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from functools import cache
 from typing import Any, Protocol
@@ -311,7 +312,7 @@ def without_media(value: bytes) -> tuple[int, int]:
     return len(text), found
 
 
-class Passing:
+class Passing(ABC):
     """What embeddings, pictures and sound share. The body, JSON or a form, passes through as the client's own bytes, but
     for the model's name and the gateway's fields. There is no output limit: a budget has room for a call as it was asked,
     or not at all.
@@ -365,9 +366,9 @@ class Passing:
         most = max(self.dearest(call, price) for price in call.model.reachable)
         return most, most
 
+    @abstractmethod
     def dearest(self, call: Call, price: Price) -> int:
         """The most nano-dollars that the call can cost at this price."""
-        raise NotImplementedError
 
     def shorten(self, call: Call, nano: int) -> None:
         raise RuntimeError(f"{self.name} has no output limit to lower, so no hold of it is smaller than its bound")
@@ -375,8 +376,9 @@ class Passing:
     def estimate(self, call: Call, reply: Reply) -> Usage:
         return self.input_bound(call, 0)
 
+    @abstractmethod
     def input_bound(self, call: Call, output_tokens: int) -> Usage:
-        raise NotImplementedError
+        """The most that a call may have used of which nothing is known but that it was sent."""
 
     def price(self, call: Call, deployment: Deployment) -> Price | None:
         return None

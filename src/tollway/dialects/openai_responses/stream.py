@@ -92,7 +92,7 @@ class EventEncoder:
                     message = self._open
                     if type(message) is not _Message:
                         message = self._message(out)
-                    message.piece("output_text", event.text, out)  # type: ignore[union-attr]
+                    message.piece("output_text", event.text, out)  # type: ignore[union-attr]  # as above
             elif isinstance(event, UsageSeen):
                 self._usage = event.usage
             elif isinstance(event, Started):
