@@ -215,15 +215,29 @@ class Reply(Struct, kw_only=True, eq=False):
         if self.settled:
             return
         self.settled = True
+        failed: Exception | None = None
         for callback in self.on_settle:
-            callback(self)
+            try:
+                callback(self)
+            except Exception as error:  # one that fails must not keep the others from charging and writing down
+                failed = failed or error
+        if failed is not None:
+            raise failed
 
     def end(self) -> None:
         if self.ended:
             return
         self.ended = True
-        self.settle()
-        if self.wire is not None:
-            self.wire.close()
-        for callback in self.on_end:
-            callback()
+        try:
+            self.settle()
+        finally:
+            if self.wire is not None:
+                self.wire.close()
+            failed: Exception | None = None
+            for callback in self.on_end:
+                try:
+                    callback()
+                except Exception as error:  # one that fails must not keep the others from giving back what they took
+                    failed = failed or error
+            if failed is not None:
+                raise failed
