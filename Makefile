@@ -7,7 +7,7 @@ PYTHON ?= python3
 ARGS ?=
 ROUNDS ?= 10
 
-.PHONY: run test check format bench docs e2e soak wheel
+.PHONY: run test check format bench docs e2e soak wheel ui ui-check screenshots compiled test-compiled wheel-compiled
 
 run: $(UV)
 	$(UV) run --extra local tollway models pull smollm2
@@ -36,7 +36,7 @@ docs: $(UV)
 
 e2e: $(UV)
 	$(UV) sync --all-extras --quiet
-	$(UV) run --no-sync pytest -m e2e tests/e2e $(ARGS)
+	$(UV) run --no-sync pytest -m e2e $(ARGS)
 
 # The slow tests (killed processes, restarts, faults), again and again.
 soak: $(UV)
@@ -46,6 +46,33 @@ soak: $(UV)
 # The wheel as a person installs it, held to its bounds in packages and megabytes.
 wheel: $(UV)
 	$(UV) run python scripts/check_install.py
+
+# What every call passes, as machine code: this checkout runs it from then on, until one of those sources changes.
+# With the machine's C compiler, else with one from the package index.
+COMPILER := $(shell command -v cc || command -v gcc || command -v clang)
+COMPILE = $(UV) run --no-sync --with setuptools $(if $(COMPILER),,--with ziglang)
+compiled: $(UV)
+	$(COMPILE) python hatch_compile.py $(ARGS)
+
+# The tests against it, but for those that put another method into one of its classes.
+test-compiled: compiled
+	TOLLWAY_COMPILED=1 $(UV) run --no-sync pytest -m "not (e2e and slow)" $(ARGS)
+
+# A wheel for this platform and Python, in dist/.
+wheel-compiled: compiled
+	TOLLWAY_COMPILE=1 $(UV) build --wheel
+
+# The dashboard, built where it changed; `make run` does it, too. ARGS=--again builds it in any case.
+ui: $(UV)
+	$(UV) run --no-sync python hatch_build.py $(ARGS)
+
+# The dashboard's types against the gateway's own schema.
+ui-check: $(UV)
+	$(UV) run python scripts/check_ui.py
+
+# The pictures in docs/dashboard.md, drawn anew.
+screenshots: $(UV)
+	$(UV) run pytest -q tests/ui/pictures.py
 
 .tools/bin/uv:
 	$(PYTHON) -m venv .tools

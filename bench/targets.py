@@ -230,8 +230,11 @@ def on_core(core: int) -> Iterator[None]:
 
 
 def environment() -> dict[str, str]:
-    """Ours, without what would change how a gateway starts."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("LITELLM_", "TOLLWAY_"))}
+    """Ours, without what would change how a gateway starts, but for whether it takes what was compiled (`TOLLWAY_COMPILED=0`)."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LITELLM_", "TOLLWAY_"))}
+    if (compiled := os.environ.get("TOLLWAY_COMPILED")) is not None:
+        kept["TOLLWAY_COMPILED"] = compiled
+    return kept
 
 
 def free_port() -> int:

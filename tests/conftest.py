@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -10,7 +11,14 @@ import pytest
 from blockbuster import blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
+# Whatever is compiled in this checkout, tests are of the Python, unless they are told otherwise (`make test-compiled`).
+os.environ.setdefault("TOLLWAY_COMPILED", "0")
+
+from tollway.compiled import is_compiled
 from tollway.testing.gateway import SmallGateway
+from tollway.testing.redis import RedisServer
+
+COMPILED = is_compiled()
 
 # Machines that run tests are busy: how long an example takes says nothing of it.
 settings.register_profile("tollway", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -23,10 +31,21 @@ OPENING = (
 )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not COMPILED:
+        return
+    for item in items:
+        if item.get_closest_marker("pure") is not None:
+            item.add_marker(
+                pytest.mark.skip(reason="puts another method into a class, which compiled code does not ask")
+            )
+
+
 @pytest.fixture(autouse=True)
 def nothing_blocks_the_loop(request: pytest.FixtureRequest) -> Iterator[None]:
     function = getattr(request.node, "obj", None)
-    if not inspect.iscoroutinefunction(function) or request.node.get_closest_marker("e2e"):
+    # Who blocks is told by the stack, in which compiled functions do not stand.
+    if COMPILED or not inspect.iscoroutinefunction(function) or request.node.get_closest_marker("e2e"):
         yield
         return
     with blockbuster_ctx("tollway", excluded_modules=["tollway.testing", "tollway.cli"]) as watch:
@@ -43,3 +62,12 @@ async def gateway(tmp_path: Path) -> AsyncIterator[SmallGateway]:
     """One model, `small`, of which 250 tokens of output cost a tenth of a cent."""
     async with SmallGateway(tmp_path) as small:
         yield small
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    """A real Redis, empty."""
+    server = RedisServer()
+    server.start()
+    yield server
+    server.stop()

@@ -72,3 +72,35 @@ async def test_an_answer_says_who_served_it_and_what_it_cost(gateway: SmallGatew
     assert headers["x-litellm-response-cost"] == "0.001000000"
     assert headers["x-litellm-key-spend"] == "0.001000000"
     assert headers["x-litellm-key-max-budget"] == "0.005000000"
+
+
+# --- what nobody serves --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/unheard-of", "/v1beta/unheard-of", "/openai/deployments/small/unheard-of", "/chat/unheard-of"]
+)
+async def test_a_path_for_models_that_nobody_serves_is_told_as_openai_tells_it(
+    gateway: SmallGateway, path: str
+) -> None:
+    answer = await gateway.ask(path=path)
+    assert (answer.status, answer.headers["content-type"]) == (404, "application/json")
+    error = answer.json()["error"]
+    assert (error["type"], error["code"]) == ("invalid_request_error", "unknown_url")
+    assert f"POST {path}" in error["message"]
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/embeddings", "/v1/messages"])
+async def test_another_method_than_a_path_has_is_told_as_openai_tells_it(gateway: SmallGateway, path: str) -> None:
+    answer = await gateway.ask(method="GET", path=path, body=b"")
+    assert (answer.status, answer.headers["allow"]) == (405, "POST")
+    assert answer.json()["error"]["code"] == "method_not_allowed"
+
+
+async def test_the_management_api_keeps_its_own_words(gateway: SmallGateway) -> None:
+    answer = await gateway.ask(path="/key/unheard-of")
+    assert (answer.status, answer.json()) == (404, {"detail": "Not Found"})
+    answer = await gateway.ask(method="GET", path="/v1/model/info", body=b"")
+    assert answer.status == 200
+    answer = await gateway.ask(method="PUT", path="/key/generate", body=b"{}")
+    assert (answer.status, answer.json()) == (405, {"detail": "Method Not Allowed"})

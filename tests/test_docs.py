@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 import typer
 
-from tollway import app, dispatch, errors, operations
+from tollway import dispatch, errors, operations
 from tollway.admin import key_requests
-from tollway.admin.application import ROUTES, Access
+from tollway.admin.application import ROUTES
+from tollway.admin.roles import Access
 from tollway.cli import main
-from tollway.config import Config, load
+from tollway.config import Config, load, places
 from tollway.config.environment import PROVIDER_SUFFIXES, VARIABLES
 from tollway.config.models import MODEL_INFO, PARAMS
 from tollway.config.sections import SECTIONS
-from tollway.endpoints import models, openai
+from tollway.endpoints import gemini, models, openai, pass_through, realtime, responses
 from tollway.providers import registry
 from tollway.snapshot import STALL_S_DEFAULT
 
@@ -144,7 +145,15 @@ def test_every_command_has_its_row_with_its_own_commands() -> None:
 
 
 def test_every_managed_path_has_its_row_with_who_may_call_it() -> None:
-    word = {Access.ADMIN: "master key", Access.KEY: "any key", Access.PUBLIC: "everybody"}
+    word = {
+        Access.ADMIN: "master key",
+        Access.VIEWER: "viewer",
+        Access.OWN: "role",
+        Access.SPEND: "spend",
+        Access.OWN_SPEND: "own spend",
+        Access.KEY: "any key",
+        Access.PUBLIC: "everybody",
+    }
     told = {path: row[1] for row in rows("docs/api.md", "Management") for path in CODE.findall(row[0])}
     assert told == {f"{route.method} {route.path}": word[route.access] for route in ROUTES}
 
@@ -153,12 +162,23 @@ def test_every_path_of_models_has_its_row() -> None:
     told = names("docs/api.md", "Calling models")
     about = section("docs/api.md", "Calling models")
     served = {f"POST {path}" for path in dispatch.EXACT if path.startswith("/v1/")}
+    served |= {f"POST /v1beta/models/{{model}}:{method}" for method in gemini.METHODS}
+    served |= {f"{method} /v1/responses/{{id}}{below}" for method, below in responses.BELOW} | {"GET /v1/responses"}
+    served.add(f"GET {realtime.PATHS[0]}")
     assert set(told) == served | {"GET /v1/models", "GET /v1/models/{model}"}
     for path in dispatch.EXACT.keys() - {path.removeprefix("POST ") for path in served}:
         bare = path.removeprefix("/openai/v1")
         assert f"POST /v1{bare}" in served or f"`{path}`" in about, path
     for prefix in (*openai.MODEL_PREFIXES, *models.PREFIXES):
         assert f"`{prefix}" in about or f"{prefix}`" in about, prefix
+
+
+def test_every_path_of_realtime_and_every_family_that_passes_through_is_named() -> None:
+    about = section("docs/api.md", "Realtime")
+    assert all(f"`{path}" in about for path in realtime.PATHS[1:])
+    told = {name.split("/")[1] for name in names("docs/api.md", "Providers' own APIs")}
+    assert told == set(pass_through.FAMILIES)
+    assert all(f"`/{alias}/" in section("docs/api.md", "Providers' own APIs") for alias in pass_through.ALIASES)
 
 
 def kinds(kind: type[errors.PublicError]) -> Iterator[type[errors.PublicError]]:
@@ -176,7 +196,14 @@ def test_every_error_has_its_row_with_status_and_type() -> None:
 
 
 def test_every_answer_header_has_its_row_and_every_row_a_header() -> None:
-    written_in = ("gateway.py", "dispatch.py", "snapshot.py", "admin/spend.py", "policies/limit_rate.py")
+    written_in = (
+        "gateway.py",
+        "dispatch.py",
+        "snapshot.py",
+        "admin/spend.py",
+        "policies/limit_rate.py",
+        "operations/generate.py",
+    )
     code = "\n".join((SOURCE / name).read_text(encoding="utf-8") for name in written_in)
     own = set(re.findall(r"\bx-(?:litellm|tollway|should)-[a-z-]*[a-z]", code))
     told = {name for row in rows("docs/api.md", "Answer headers") for cell in row for name in CODE.findall(cell)}
@@ -204,7 +231,7 @@ def test_every_field_of_a_key_that_is_obeyed_has_its_row() -> None:
 
 def test_every_file_that_is_written_is_named() -> None:
     told = set(names("docs/operations.md", "Files"))
-    assert {app.DATA_FILE, app.MASTER_KEY_FILE, f"{app.BODIES_FOLDER}/", "journal/"} <= told
+    assert {places.DATA_FILE, places.MASTER_KEY_FILE, f"{places.BODIES_FOLDER}/", "journal/"} <= told
 
 
 # --- README.md and all pages ---------------------------------------------------------------------------------------
@@ -227,7 +254,7 @@ def test_the_configuration_in_the_readme_is_read_without_a_warning(tmp_path: Pat
 
 @pytest.mark.parametrize("page", ["README.md", "docs/configuration.md", "docs/operations.md"])
 def test_commands_on_the_pages_exist(page: str) -> None:
-    targets = set(re.findall(r"^([a-z0-9]+):", text_of("Makefile"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z0-9-]+):", text_of("Makefile"), re.MULTILINE))
     lines = [line.split("#")[0].strip() for block in blocks(page, "bash") for line in block.splitlines()]
     lines += CODE.findall(re.sub(r"```.*?```", "", text_of(page), flags=re.DOTALL))
     for words in (line.split() for line in lines):
@@ -258,7 +285,7 @@ def test_every_link_to_a_page_or_a_heading_leads_somewhere(page: Path) -> None:
 
 
 def test_every_page_is_linked_from_the_readme() -> None:
-    linked = set(re.findall(r"docs/[\w.]+\.md", text_of("README.md")))
+    linked = set(re.findall(r"docs/[\w.-]+\.md", text_of("README.md")))
     assert linked >= {f"docs/{page.name}" for page in PAGES if page.parent.name == "docs"}
 
 

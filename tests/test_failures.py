@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
+from typing import Any
 
 import pytest
 
@@ -167,6 +169,9 @@ def test_an_error_inside_a_stream_tells_its_status_by_a_word(said: Said, status:
         ([(b"retry-after", b"7"), (b"retry-after-ms", b"250")], 0.25),
         ([(b"retry-after-ms", b"x"), (b"retry-after", b"3")], 3.0),
         ([(b"retry-after", b"Wed, 21 Oct 2026 07:28:00 GMT")], None),
+        ([(b"retry-after", b"Wed, 21 Oct 2026 07:28:00 GMT"), (b"date", b"Wed, 21 Oct 2026 07:27:15 GMT")], 45.0),
+        ([(b"retry-after", b"Wed, 21 Oct 2026 07:28:00 GMT"), (b"Date", b"Wed, 21 Oct 2026 09:00:00 GMT")], 0.0),
+        ([(b"retry-after", b"soon"), (b"date", b"Wed, 21 Oct 2026 09:00:00 GMT")], None),
         ([(b"retry-after", b"-1")], None),
         ([(b"retry-after", b"nan")], None),
         ([], None),
@@ -174,3 +179,272 @@ def test_an_error_inside_a_stream_tells_its_status_by_a_word(said: Said, status:
 )
 def test_how_long_to_wait_is_read_from_either_header(headers: list[tuple[bytes, bytes]], seconds: float | None) -> None:
     assert retry_after_s(headers) == seconds
+
+
+# --- what providers really say ---------------------------------------------------------------------------------------
+
+CONTEXT, POLICY, PACE, ACCOUNT, REFUSED = (
+    ContextWindowExceeded,
+    ContentPolicyViolation,
+    UpstreamRateLimited,
+    UpstreamAccountError,
+    UpstreamRefused,
+)
+
+
+def said(message: str, **rest: object) -> dict[str, Any]:
+    return {"error": {"message": message, **rest}}
+
+
+#: (provider, dialect, status, body, what it means, where it was seen). Seen on 2026-11-22.
+SEEN: list[tuple[str, str, int, Any, type[UpstreamError], str]] = [
+    ("openai", "openai_chat", 400, said(
+        "This model's maximum context length is 8192 tokens. However, your messages resulted in 8227 tokens. Please reduce the "
+        "length of the messages.", type="invalid_request_error", param="messages", code="context_length_exceeded"),
+     CONTEXT, "https://github.com/crewAIInc/crewAI-examples/issues/121"),
+    ("openai", "openai_responses", 400, said(
+        "Your input exceeds the context window of this model. Please adjust your input and try again.",
+        type="invalid_request_error", param="input", code="context_length_exceeded"),
+     CONTEXT, "https://platform.openai.com/docs/guides/error-codes"),
+    ("openai", "openai_chat", 400, said(
+        "Invalid prompt: your prompt was flagged as potentially violating our usage policy.",
+        type="invalid_request_error", param=None, code="invalid_prompt"),
+     POLICY, "https://platform.openai.com/docs/guides/reasoning"),
+    ("openai", "openai_chat", 429, said(
+        "Request too large for gpt-4o in organization org-Bnfdy1zwXXXXX on tokens per min (TPM): Limit 30000, Requested 35064. "
+        "The input or output tokens must be reduced in order to run successfully.",
+        type="tokens", param=None, code="rate_limit_exceeded"), PACE, "https://github.com/enricoros/big-AGI/issues/636"),
+    ("openai", "openai_chat", 429, said(
+        "You exceeded your current quota, please check your plan and billing details.", type="insufficient_quota",
+        param=None, code="insufficient_quota"), ACCOUNT, "https://platform.openai.com/docs/guides/error-codes"),
+    ("azure", "openai_chat", 400, said(
+        "The response was filtered due to the prompt triggering Azure OpenAI's content management policy. Please modify your "
+        "prompt and retry.", type=None, param="prompt", code="content_filter", status=400,
+        innererror={"code": "ResponsibleAIPolicyViolation", "content_filter_result": {"jailbreak": {"filtered": True}}}),
+     POLICY, "https://github.com/microsoft/TinyTroupe/issues/85"),
+    ("azure", "openai_chat", 400, said(
+        "The request was stopped.", code=None, inner_error={"code": "ResponsibleAIPolicyViolation"}),
+     POLICY, "https://github.com/browser-use/browser-use/issues/262"),
+    ("anthropic", "anthropic_messages", 400, {"type": "error", "error": {
+        "type": "invalid_request_error", "message": "prompt is too long: 209353 tokens > 199999 maximum"}},
+     CONTEXT, "https://github.com/entropy-research/Devon/issues/88"),
+    ("anthropic", "anthropic_messages", 400, {"type": "error", "error": {
+        "type": "invalid_request_error", "message": "input length and `max_tokens` exceed context limit: 199759 + 8192 > 200000, "
+        "decrease input length or `max_tokens` and try again"}},
+     CONTEXT, "https://github.com/continuedev/continue/issues/6080"),
+    ("anthropic", "anthropic_messages", 400, {"type": "error", "error": {
+        "type": "invalid_request_error", "message": "Output blocked by content filtering policy"}},
+     POLICY, "https://docs.claude.com/en/api/errors"),
+    ("anthropic", "anthropic_messages", 400, {"type": "error", "error": {
+        "type": "invalid_request_error", "message": "Your credit balance is too low to access the Anthropic API."}},
+     ACCOUNT, "https://docs.claude.com/en/api/errors"),
+    ("vertex_ai", "anthropic_messages", 400, {"type": "error", "error": {
+        "type": "invalid_request_error", "message": "Unexpected value(s) `web-search-2025-03-05` for the `anthropic-beta` header. "
+        "Please consult our documentation at docs.anthropic.com or try again without the header."},
+        "request_id": "req_vrtx_1"}, REFUSED, "https://github.com/anthropics/claude-code/issues/12429"),
+    ("gemini", "gemini", 400, {"error": {
+        "code": 400, "message": "The input token count (1200293) exceeds the maximum number of tokens allowed (1048576).",
+        "errors": [{"message": "The input token count (1200293) exceeds the maximum number of tokens allowed (1048576).",
+                    "domain": "global", "reason": "badRequest"}], "status": "INVALID_ARGUMENT"}},
+     CONTEXT, "https://github.com/google-gemini/gemini-cli/issues/6678"),
+    ("gemini", "gemini", 400, [{"error": {"code": 400, "message": "API key expired. Please renew the API key.",
+                                          "status": "INVALID_ARGUMENT"}}],
+     ACCOUNT, "https://ai.google.dev/gemini-api/docs/troubleshooting"),
+    ("bedrock", "bedrock_converse", 400, {"message": "Input is too long for requested model."},
+     CONTEXT, "https://github.com/aws-samples/bedrock-chat/issues/95"),
+    ("bedrock", "bedrock_converse", 400, {
+        "message": "The model returned the following errors: prompt is too long: 227255 tokens > 200000 maximum"},
+     CONTEXT, "https://github.com/aaif-goose/goose/pull/7504"),
+    ("bedrock", "bedrock_converse", 400, {
+        "message": "Malformed input request: expected maxLength: 42000, actual: 50210, please reformat your input and try again."},
+     CONTEXT, "https://repost.aws/knowledge-center/bedrock-validation-exception-errors"),
+    ("bedrock", "bedrock_converse", 429, {"message": "Too many tokens, please wait before trying again."},
+     PACE, "https://docs.aws.amazon.com/bedrock/latest/userguide/troubleshooting-api-error-codes.html"),
+    ("cohere", "cohere_chat", 400, {
+        "message": "too many tokens: total number of tokens (prompt and prediction) cannot exceed 2048 - received 6354. Try using "
+        "a shorter prompt or a smaller max_tokens value."},
+     CONTEXT, "https://github.com/cohere-ai/sandbox-topically/issues/4"),
+    ("cohere", "cohere_chat", 498, {"id": "1", "message": "blocked"}, POLICY, "https://docs.cohere.com/reference/errors"),
+    ("ollama", "ollama_chat", 400, {"error": "the input length exceeds the context length"},
+     CONTEXT, "https://docs.ollama.com/api/errors"),
+    ("ollama", "ollama_chat", 500, {"error": "prompt too long; exceeded max context length by 3 tokens"},
+     CONTEXT, "https://docs.ollama.com/api/errors"),
+    ("llama.cpp", "openai_chat", 400, {"error": {
+        "code": 400, "message": "the request exceeds the available context size. try increasing the context size or enable "
+        "context shift", "type": "exceed_context_size_error", "n_prompt_tokens": 14429, "n_ctx": 8192}},
+     CONTEXT, "https://github.com/oobabooga/textgen/issues/7257"),
+    ("llama.cpp", "openai_chat", 500, {"error": {
+        "code": 500, "message": "too much", "type": "exceed_context_size_error", "n_prompt_tokens": 1407, "n_ctx": 256}},
+     CONTEXT, "https://github.com/ggml-org/llama.cpp/pull/15780"),
+    ("vllm", "openai_chat", 400, {
+        "object": "error", "message": "The decoder prompt (length 10127) is longer than the maximum model length of 8192. Make "
+        "sure that `max_model_len` is no smaller than the number of text tokens plus multimodal tokens.",
+        "type": "BadRequestError", "param": None, "code": 400}, CONTEXT, "https://github.com/Gabesarch/grounded-rl/issues/16"),
+    ("vllm", "openai_chat", 400, said(
+        "The prompt (total length 25938) is too long to fit into the model (context length 4096).", type="BadRequestError",
+        code=400), CONTEXT, "https://github.com/vllm-project/vllm/issues/12165"),
+    ("vllm", "openai_chat", 400, said(
+        "This model's maximum context length is 262144 tokens. However, you requested 128000 output tokens and your prompt "
+        "contains at least 134145 input tokens, for a total of at least 262145 tokens.", type="BadRequestError", code=400),
+     CONTEXT, "https://github.com/AIDotNet/OpenCowork/issues/82"),
+    ("mistral", "openai_chat", 400, {
+        "object": "error", "message": "Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum "
+        "context length", "type": "invalid_request_prompt", "code": "3051"}, CONTEXT, "https://docs.mistral.ai/api/"),
+    ("mistral", "openai_chat", 401, {"detail": "Unauthorized"}, ACCOUNT, "https://docs.mistral.ai/api/"),
+    ("groq", "openai_chat", 400, said(
+        "Please reduce the length of the messages or completion.", type="invalid_request_error", param="messages",
+        code="context_length_exceeded"), CONTEXT, "https://github.com/OpenHands/OpenHands/issues/1902"),
+    ("groq", "openai_chat", 413, said(
+        "Request too large for model `llama-3.3-70b-versatile` in organization `org_01` service tier `on_demand` on tokens per "
+        "minute (TPM): Limit 12000, Requested 14137, please reduce your message size and try again.", type="tokens",
+        code="rate_limit_exceeded"), PACE, "https://github.com/continuedev/continue/issues/10218"),
+    ("together_ai", "openai_chat", 422, said(
+        "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 2048. Given: 2019 `inputs` tokens and 30 "
+        "`max_new_tokens`", type="invalid_request_error", param="max_tokens", code=None),
+     CONTEXT, "https://github.com/stanford-crfm/helm/pull/2079"),
+    ("fireworks_ai", "openai_chat", 400, {"error": {
+        "object": "error", "type": "invalid_request_error", "code": "invalid_request_error",
+        "message": "The prompt is too long: 40177, model maximum context length: 32767"}},
+     CONTEXT, "https://github.com/fw-ai/cookbook/issues/134"),
+    ("openrouter", "openai_chat", 400, said(
+        "This endpoint's maximum context length is 131072 tokens. However, you requested about 141607 tokens (10535 of text "
+        "input, 131072 in the output).", code=400, metadata={"provider_name": "Chutes"}),
+     CONTEXT, "https://github.com/Aider-AI/aider/issues/3721"),
+    ("openrouter", "openai_chat", 400, said(
+        "Provider returned error", code=400, metadata={
+            "raw": json.dumps(said("This model's maximum context length is 8192 tokens. However, you requested 8246 tokens.",
+                                   type="invalid_request_error", code=400)), "provider_name": "Together"}),
+     CONTEXT, "https://github.com/truefoundry/models/pull/873"),
+    ("openrouter", "openai_chat", 403, said(
+        "openai/gpt-4o requires moderation on OpenAI. Your input was flagged for \"violence\".", code=403,
+        metadata={"reasons": ["violence"], "flagged_input": "...", "provider_name": "OpenAI"}),
+     POLICY, "https://openrouter.ai/docs/api-reference/errors"),
+    ("openrouter", "openai_chat", 402, said("Insufficient credits", code=402),
+     ACCOUNT, "https://openrouter.ai/docs/api-reference/errors"),
+    ("deepseek", "openai_chat", 400, said(
+        "This model's maximum context length is 65536 tokens. However, you requested 66343 tokens (62247 in the messages, 4096 in "
+        "the completion).", type="invalid_request_error", param=None, code="invalid_request_error"),
+     CONTEXT, "https://github.com/FoundationAgents/OpenManus/issues/79"),
+    ("deepseek", "openai_chat", 400, said(
+        "Content Exists Risk", type="invalid_request_error", param=None, code="invalid_request_error"),
+     POLICY, "https://api-docs.deepseek.com/quick_start/error_codes"),
+    ("deepseek", "openai_chat", 402, said("Insufficient Balance", type="unknown_error", code="invalid_request_error"),
+     ACCOUNT, "https://api-docs.deepseek.com/quick_start/error_codes"),
+    ("xai", "openai_chat", 400, {
+        "code": "Client specified an invalid argument",
+        "error": "This model's maximum prompt length is 131072 but the request contains 136973 tokens."},
+     CONTEXT, "https://github.com/cline/cline/issues/3120"),
+    ("xai", "openai_chat", 400, {
+        "code": "Client specified an invalid argument", "error": "Incorrect API key provided: xa***zz."},
+     ACCOUNT, "https://docs.x.ai/docs/key-information/debugging"),
+    ("xai", "openai_chat", 403, {
+        "code": "The caller does not have permission to execute the specified operation",
+        "error": "Content violates usage guidelines. Failed check: SAFETY_CHECK_TYPE_CSAM"},
+     POLICY, "https://docs.x.ai/docs/key-information/debugging"),
+    ("dashscope", "openai_chat", 400, said(
+        "Range of input length should be [1, 30720]", type="invalid_request_error", code="invalid_parameter_error"),
+     CONTEXT, "https://help.aliyun.com/zh/model-studio/error-code"),
+    ("dashscope", "openai_chat", 400, said(
+        "Output data may contain inappropriate content.", type="data_inspection_failed", code="data_inspection_failed"),
+     POLICY, "https://help.aliyun.com/zh/model-studio/error-code"),
+    ("moonshot", "openai_chat", 400, said(
+        "Invalid request: Your request exceeded model token limit: 131072", type="invalid_request_error"),
+     CONTEXT, "https://platform.moonshot.ai/docs/api/chat"),
+    ("moonshot", "openai_chat", 400, said(
+        "The request was rejected because it was considered high risk", type="content_filter"),
+     POLICY, "https://platform.moonshot.ai/docs/api/chat"),
+    ("cerebras", "openai_chat", 400, {
+        "message": "Please reduce the length of the messages or completion. Current length is 9000 while limit is 8192",
+        "type": "invalid_request_error", "param": "messages", "code": "context_length_exceeded"},
+     CONTEXT, "https://inference-docs.cerebras.ai/support/error"),
+    ("huggingface", "openai_chat", 422, {
+        "error": "Input validation error: `inputs` must have less than 1024 tokens. Given: 1500", "error_type": "validation"},
+     CONTEXT, "https://github.com/huggingface/llm-vscode/issues/94"),
+]  # fmt: skip
+
+
+def body_code(body: Any) -> Any:
+    """The provider's own code, Azure's inner one where there is no other."""
+    inner = body.get("error", body)
+    if not isinstance(inner, dict):
+        return None
+    return inner.get("code") or (inner.get("inner_error") or {}).get("code")
+
+
+@pytest.mark.parametrize(
+    ("provider", "dialect", "status", "body", "kind", "source"),
+    SEEN,
+    ids=[f"{row[0]}-{row[2]}-{row[4].__name__}" for row in SEEN],
+)
+def test_what_providers_really_say_is_understood(
+    provider: str, dialect: str, status: int, body: Any, kind: type[UpstreamError], source: str
+) -> None:
+    assert source.startswith("https://")
+    error = import_module(f"tollway.dialects.{dialect}").decode_error(status, [], json.dumps(body).encode(), provider)
+    assert type(error) is kind
+    assert error.upstream_status == status or kind is PACE
+    if kind is CONTEXT:
+        assert (error.status, error.code, error.retryable) == (
+            400 if status < 500 else error.status,
+            "context_length_exceeded",
+            False,
+        )
+    if kind is POLICY:
+        assert error.code in ("content_policy_violation", body_code(body))
+    if kind is ACCOUNT:
+        assert (error.status, error.type, error.retryable_by_client) == (503, "upstream_error", False)
+        assert error.message == (
+            f"The provider {provider} refused this gateway's account ({status}). An administrator must check its key or billing."
+        )
+
+
+@pytest.mark.parametrize(
+    "dialect", ["openai_chat", "openai_responses", "anthropic_messages", "gemini", "cohere_chat", "ollama_chat"]
+)
+def test_every_table_row_has_a_dialect_that_reads_it(dialect: str) -> None:
+    assert any(row[1] == dialect for row in SEEN)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "You must reduce max_tokens.",
+        "Invalid 'messages[3].content': string is empty.",
+        "The context of this request is missing.",
+        "Unsupported content type.",
+        "Unknown policy 'content'.",
+    ],
+)
+def test_an_ordinary_refusal_is_none_of_them(message: str) -> None:
+    assert type(failure(400, Said(message, "invalid_request_error"))) is UpstreamRefused
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("Rate limit reached. Please try again in 7.66s. Visit our page", 7.66),
+        ("Please try again in 1m12.5s.", 72.5),
+        ("please try again in 6ms.", 0.006),
+        ("Please retry after 20 seconds.", 20.0),
+        ("Please try again in 20s.", 20.0),
+        ("try again in 2h", None),
+        ("Please try again later.", None),
+        ("Please try again in 9000s.", None),
+    ],
+)
+def test_a_pause_that_is_told_in_words_alone_reaches_the_caller(text: str, seconds: float | None) -> None:
+    assert failure(429, Said(text)).retry_after_s == seconds
+    assert failure(429, Said(text), retry_after_s=3.0).retry_after_s == 3.0
+
+
+def test_a_web_page_is_called_one_and_an_empty_answer_too() -> None:
+    page = failure(502, read_error_body(b"\n<!doctype html><h1>Bad Gateway</h1>nginx"), provider="acme")
+    assert page.message == (
+        "The provider acme answered with a web page instead of an API's answer (status 502). It says: Bad Gateway nginx"
+    )
+    assert failure(404, read_error_body(b"<html></html>"), provider="acme").message == (
+        "The provider acme answered with a web page instead of an API's answer (status 404)."
+    )
+    assert failure(404, read_error_body(b""), provider="acme").message == (
+        "The provider acme answered with status 404 and no explanation."
+    )

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from tollway.config.settings import Alias, Config, ModelEntry, RoutingSettings
+from tollway.calls import Secret
+from tollway.config.settings import Alias, Config, CostMargin, ModelEntry, MoneySettings, RoutingSettings
 from tollway.snapshot import ModelAccess, Snapshot, Snapshots, deployment_id, wildcard_pattern
 from tollway.testing.gateway import SmallGateway, model_entry
 
@@ -153,3 +155,32 @@ def test_the_stars_of_a_pattern_are_what_they_stood_for() -> None:
     assert match is not None
     assert match.groups() == ("b/c",)
     assert wildcard_pattern("a.*").fullmatch("abc") is None
+
+
+async def test_a_price_is_on_the_terms_of_the_provider_and_of_the_place(tmp_path: Path) -> None:
+    entries = [
+        ModelEntry("listed", "openai/gpt-5.5", api_key=Secret("k")),
+        ModelEntry("european", "openai/gpt-5.5", api_key=Secret("k"), api_base="https://eu.api.openai.com/v1"),
+        ModelEntry(
+            "written",
+            "openai/gpt-5.5",
+            api_key=Secret("k"),
+            prices={"input_cost_per_token": "0.001", "output_cost_per_token": "0"},
+        ),
+    ]
+    rates: dict[str, list[Fraction]] = {}
+    for money in (
+        MoneySettings(),
+        MoneySettings(cost_discounts={"openai": "0.5"}, cost_margins={"global": CostMargin("0", "0.25")}),
+    ):
+        config = Config(money=money)
+        async with SmallGateway(tmp_path, tuple(entries), config=config) as gateway:
+            for name, model in gateway.app.snapshots.current.models.items():
+                price = model.deployments[0].price
+                assert price is not None
+                rates.setdefault(name, []).append(Fraction(price.rates.input, price.per_nano))
+                assert Fraction(price.request, price.per_nano) == (250_000_000 if money.cost_margins else 0)
+    listed, halved = rates["listed"]
+    assert halved * 2 == listed > 0
+    assert rates["european"] == [listed * Fraction(11, 10), halved * Fraction(11, 10)]
+    assert rates["written"] == [1_000_000, 500_000]

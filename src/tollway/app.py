@@ -11,10 +11,14 @@ import gc
 import logging
 import os
 import secrets
+import socket
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from importlib import resources
+from contextlib import suppress
+from copy import copy
+from hashlib import sha256
+from importlib import import_module, resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,46 +27,88 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tollway import __version__
+from tollway.callers import Callers, reset_us
 from tollway.calls import Secret
-from tollway.config import next_reset, parse_duration
-from tollway.config.settings import Config
+from tollway.config.changes import Changes, changes, with_fixed
+from tollway.config.places import DATA_FILE, bodies_path, data_folder, master_key_path
+from tollway.config.redis import redis_is_from_environment, redis_place
+from tollway.config.settings import Config, ModelEntry
 from tollway.dialects import anthropic_messages, openai_chat
 from tollway.dispatch import Dispatch
 from tollway.downstream.line import Handler
+from tollway.endpoints.pass_through import FAMILIES
+from tollway.endpoints.realtime import Sessions
 from tollway.errors import ConfigError, StorageError, TollwayError
 from tollway.exporters.console import Console
 from tollway.gateway import Gateway
-from tollway.ledger.budgets import NEVER, Account, Budgets
+from tollway.identities import Identities, TokenCallers
+from tollway.identities.signed_in import SignedIn
+from tollway.ledger.budgets import Account, Budgets
 from tollway.ledger.leases import LeasedBudgets
 from tollway.ledger.ledger import Ledger, new_epoch
 from tollway.ledger.pace import Pace
-from tollway.operations import Operation
+from tollway.ledger.sharing import SharedPaces
+from tollway.operations import Operation, pass_through, responses
 from tollway.operations.audio import Speech, Transcriptions
 from tollway.operations.chat import ANTHROPIC_MESSAGES, Chat
+from tollway.operations.completions import Completions
+from tollway.operations.count_tokens import CountMessageTokens
 from tollway.operations.embeddings import Embeddings
-from tollway.operations.images import Images
+from tollway.operations.generate import CountTokens, Generate
+from tollway.operations.images import Images, Variations
+from tollway.operations.moderations import Moderations
+from tollway.operations.realtime import Realtime
+from tollway.operations.rerank import Rerank
+from tollway.overlay import stored_entries
 from tollway.policies.report import Report
 from tollway.pricing.catalog import CATALOG_FILE, Catalog, custom_price
 from tollway.pricing.catalog import load as load_catalog
-from tollway.providers import OPERATIONS, registry
+from tollway.providers import OPERATIONS, Signer, registry
+from tollway.providers.following import Following
 from tollway.routing.choice import Health
-from tollway.snapshot import Binder, Caller, Deployment, Key, Model, Snapshot, Snapshots, digest_of, wildcard_pattern
-from tollway.storage import GLOBAL_SCOPE, KEY_SCOPE, KeyRecord, Storage, open_storage
+from tollway.snapshot import Binder, Caller, Deployment, Model, SeenBy, Snapshot, Snapshots, digest_of, wildcard_pattern
+from tollway.storage import (
+    KEY_SCOPE,
+    Spent,
+    Storage,
+    is_postgres,
+    open_storage,
+    shown_url,
+    sqlite_path,
+)
+from tollway.storage.benches import Benches
 from tollway.storage.bodies import Bodies
+from tollway.storage.owners import Owners
+from tollway.storage.people import People
+from tollway.storage.redis_shares import RedisShares
+from tollway.storage.responses import Responses
+from tollway.storage.shares import Lessor
 from tollway.upkeep import Upkeep
 from tollway.upstream.client import HttpClient
 from tollway.upstream.proxying import ProxySettings
+from tollway.upstream.websocket import SocketClient
 from tollway.upstream.wire import Origin, Tls, Upstream
 
 log = logging.getLogger("tollway")
 
-DATA_FILE = "tollway.db"
-MASTER_KEY_FILE = "tollway-master-key"
-BODIES_FOLDER = "bodies"
+RESPONSES_FOLDER = "responses"
+OWNED_FILE = "owned.notes"
+BENCHES_FOLDER = "benches"
 GC_THRESHOLD = 20_000
-#: How often a worker looks whether somebody else changed keys.
-FOLLOW_KEYS_S = 0.5
-DIALECTS: dict[str, Any] = {openai_chat.NAME: openai_chat, anthropic_messages.NAME: anthropic_messages}
+REDIS_MISSING = "Redis is named, and asked with a package that is not here: pip install 'tollway[redis]'"
+#: A pause before a storage that does not answer is asked for changed keys again.
+STORAGE_AWAY_S = 0.5
+
+
+class Dialects(dict[str, Any]):
+    """The modules of tollway.dialects by name, each imported when it is first spoken."""
+
+    def __missing__(self, name: str) -> Any:
+        module = self[name] = import_module(f"tollway.dialects.{name}")
+        return module
+
+
+DIALECTS = Dialects({openai_chat.NAME: openai_chat, anthropic_messages.NAME: anthropic_messages})
 
 
 class WorkerPlace(Struct, frozen=True):
@@ -72,11 +118,22 @@ class WorkerPlace(Struct, frozen=True):
     count: int = 1
 
 
+class ConfigState(Struct, frozen=True):
+    """What became of the configuration. Times are seconds since 1970; `refused` says what is wrong with the one that was read
+    last and is not in force, `waiting_for_start` which settings of the one in force only a start takes up.
+    """
+
+    in_force_since: float
+    waiting_for_start: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    refused_at: float = 0.0
+
+
 class Prepared(Struct):
     """What the parent found or made, for whoever announces the gateway."""
 
     config: Config
-    data_path: Path
+    data_path: str
     bodies_path: Path | None
     master_key_made: Secret | None
     master_key_path: Path | None
@@ -94,9 +151,29 @@ def prepare(config: Config) -> Prepared:
         key_path = master_key_path(config)
         made, key = _standing_key(key_path)
         config = replace(config, access=replace(config.access, master_key=key, master_key_made=True))
-    catalog = _catalog()
-    problems, warnings = [], list(config.warnings)
-    binder = _binder(config, catalog, {}, {}, lambda name: None)
+    catalog, warnings_of_prices = catalog_in_force(folder)
+    warnings = [*config.warnings, *warnings_of_prices, *_check(config, catalog)]
+    return Prepared(
+        config=config,
+        data_path=_shown_database(config, folder),
+        bodies_path=bodies_path(config),
+        master_key_made=made,
+        master_key_path=key_path,
+        models=tuple(dict.fromkeys(entry.model_name for entry in config.models)),
+        warnings=tuple(dict.fromkeys(warnings)),
+    )
+
+
+def _check(config: Config, catalog: Catalog) -> list[str]:
+    """Binds everything for nobody to call; returns what is worth a warning. Raises ConfigError with all problems at once."""
+    problems: list[str] = []
+    warnings: list[str] = []
+    try:
+        if redis_is_missing(config):
+            warnings.append(f"rate limits are not shared: {REDIS_MISSING}")
+    except ConfigError as error:
+        problems.extend(error.problems)
+    binder = _binder(config, catalog, {}, {}, {}, lambda name: None)
     for entry in config.models:
         if "*" in entry.provider_model:
             continue
@@ -110,21 +187,9 @@ def prepare(config: Config) -> Prepared:
             continue
         if deployment.missing is not None and deployment.provider.name != "local":
             warnings.append(f"{entry.model_name}: {deployment.missing}")
-    if _is_postgres(config):
-        warnings.append(
-            f"PostgreSQL is not spoken yet: keys and spend are kept in {_database(config, folder)}, not at the database URL"
-        )
     if problems:
         raise ConfigError(problems)
-    return Prepared(
-        config=config,
-        data_path=_database(config, folder),
-        bodies_path=bodies_path(config),
-        master_key_made=made,
-        master_key_path=key_path,
-        models=tuple(dict.fromkeys(entry.model_name for entry in config.models)),
-        warnings=tuple(dict.fromkeys(warnings)),
-    )
+    return warnings
 
 
 async def take_over_the_dead(config: Config) -> int:
@@ -158,12 +223,14 @@ def create_app(
     local: FindLocal = lambda name: None,
     upstream: Upstream | None = None,
     storage: Storage | None = None,
+    lessor: Lessor | None = None,
     monotonic: Callable[[], float] = time.monotonic,
     wall: Callable[[], float] = time.time,
 ) -> App:
     """One worker's ASGI app. Nothing is opened before the server starts it.
 
-    An `upstream` or `storage` that is handed in serves instead of those that the configuration asks for; the app closes both.
+    An `upstream` or `storage` that is handed in serves instead of those that the configuration asks for, a `lessor` where it names
+    no Redis; the app closes them all.
     """
     return App(
         config,
@@ -171,6 +238,7 @@ def create_app(
         local,
         upstream=upstream,
         storage=storage,
+        lessor=lessor,
         monotonic=monotonic,
         wall=wall,
     )
@@ -187,6 +255,7 @@ class App:
         *,
         upstream: Upstream | None,
         storage: Storage | None,
+        lessor: Lessor | None,
         monotonic: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
@@ -194,6 +263,7 @@ class App:
         self._local = local
         self._given_upstream = upstream
         self._given_storage = storage
+        self._given_lessor = lessor
         self._monotonic = monotonic
         self._wall = wall
         self._building = asyncio.Lock()  # one snapshot after the other: a later one must not be built from older keys
@@ -202,15 +272,23 @@ class App:
         self.hot: dict[bytes, Handler] = {}
         self.worker = worker
         self._key_changes_seen = 0
-        self.catalog = _catalog()
+        self.catalog, _ = catalog_in_force(data_folder(config))  # what is wrong with it, `prepare` said
         self.console = Console(as_json=config.logs.json)
         self.told = Report((self.console.tell,))
         self.bodies: Bodies | None = None
+        self.kept: Responses | None = None
+        self.folder = data_folder(config)
         self.bodies_folder = bodies_path(config)
         self._health: dict[str, Health] = {}
-        self._paces: dict[bytes, Pace] = {}
+        self._paces: dict[tuple[str, str], Pace] = {}
         self._deployment_paces: dict[str, Pace] = {}
-        self._gateway_pace = Pace(workers=worker.count)
+        self._spent: dict[tuple[str, str], Spent] = {}
+        self._signers: dict[str, tuple[object, Signer]] = {}
+        self.sharing: SharedPaces | None = None
+        self.config_state = ConfigState(in_force_since=wall())
+        self.identities: Identities | None = None
+        self._signed_in = SignedIn(wall)
+        self._closing: list[asyncio.Task[None]] = []
         self._cold: Any = None
         self.dispatch: Dispatch | None = None
         self.storage: Storage
@@ -255,11 +333,14 @@ class App:
         self.ledger = Ledger(
             spend=self.storage.spend,
             leases=self.storage.leases,
-            leased=self.worker.count > 1,
+            leased=self.leased,
+            host=socket.gethostname(),
             budgets=self.budgets,
             directory=folder / "journal",
             epoch=epoch,
             fsync=config.storage.journal_fsync,
+            journal_bytes_max=config.storage.journal_mb_max << 20,
+            serve_when_full=config.storage.journal_full == "serve",
             on_trouble=log.error,
         )
         await self.ledger.open()
@@ -270,13 +351,22 @@ class App:
             logs = config.logs
             self.bodies = Bodies(self.bodies_folder, epoch, mb_max=logs.bodies_mb_max, days_max=logs.bodies_days_max)
             self.bodies.open()
+        if config.storage.responses_mb_max:
+            bound = config.storage
+            self.kept = Responses(
+                folder / RESPONSES_FOLDER, mb_max=bound.responses_mb_max, days_max=bound.responses_days_max
+            )
+            self.kept.open()
+        self.owners = Owners(folder / OWNED_FILE, turns_over=self.worker.index == 0)
         network = config.network
         self.upstream = self._given_upstream or HttpClient(
             proxies=ProxySettings(network.https_proxy, network.http_proxy, network.no_proxy)
         )
+        self.sharing = self._make_sharing(epoch)
+        self._gateway_pace = self._new_pace("gateway", "")
         self.snapshots = Snapshots(await self._build(config, number=1))
         gateway = Gateway(
-            upstream=self.upstream,
+            upstream=Following(self.upstream),
             ledger=self.ledger,
             budgets=self.budgets,
             told=self.told,
@@ -285,14 +375,25 @@ class App:
             monotonic=self._monotonic,
             wall=self._wall,
         )
+        self.operations = operations(self.kept, self.owners)
         self.dispatch = Dispatch(
             gateway=gateway,
             snapshots=self.snapshots,
-            operations=operations(),
+            operations=self.operations,
             epoch=epoch,
             monotonic=self._monotonic,
             wall=self._wall,
             cold=self._management,
+            sessions=Sessions(
+                operation=Realtime(openai_chat),
+                opener=SocketClient(proxies=ProxySettings(network.https_proxy, network.http_proxy, network.no_proxy)),
+                upstream=self.upstream,
+                ledger=self.ledger,
+                budgets=self.budgets,
+                told=self.told,
+                monotonic=self._monotonic,
+                wall=self._wall,
+            ),
         )
 
         self.hot.update(self.dispatch.hot())
@@ -301,6 +402,16 @@ class App:
         )
         if self.worker.index == 0:
             self.upkeep.open()
+        self.opened_at = self._wall()
+        self.benches = Benches(
+            folder / BENCHES_FOLDER,
+            self._health,
+            worker=self.worker.index,
+            workers=self.worker.count,
+            monotonic=self._monotonic,
+            wall=self._wall,
+        )
+        self.benches.open()
         self._following = asyncio.get_running_loop().create_task(self._follow_keys())
 
     async def close(self) -> None:
@@ -310,18 +421,50 @@ class App:
         self._following.cancel()
         await asyncio.gather(self._following, return_exceptions=True)
         await self.upkeep.close()
+        await self.benches.close()
+        if self.identities is not None:
+            await self.identities.close()
+        await asyncio.gather(*self._closing, return_exceptions=True)
         await self.upstream.close()
+        if self.sharing is not None:
+            await self.sharing.close()
         if isinstance(self.budgets, LeasedBudgets):
             await self.budgets.close()
         await self.ledger.close()
         await self.console.close()
         if self.bodies is not None:
             await asyncio.to_thread(self.bodies.close)
+        await self.owners.close()
+        if self.kept is not None:
+            await asyncio.to_thread(self.kept.close)
         await self.storage.close()
+
+    @property
+    def leased(self) -> bool:
+        """Whether others spend the same budgets: further workers here, or those of other hosts on a shared database."""
+        return self.worker.count > 1 or self.storage.shared
+
+    def _make_sharing(self, epoch: int) -> SharedPaces | None:
+        """Where others hold callers to the same limits: through Redis, else through the parent of this host's workers."""
+        place = redis_place(self.config)
+        if place is not None and redis_is_missing(self.config):
+            place = None
+        lessor = RedisShares(place) if place is not None else self._given_lessor
+        if lessor is None:
+            return None
+        sharing = SharedPaces(
+            lessor,
+            process=f"{socket.gethostname()}/{os.getpid()}/{epoch:x}",
+            processes=self.worker.count * (self.config.redis.hosts if place is not None else 1),
+            refuse=self.config.redis.refuse,
+            clock=self._monotonic,
+        )
+        sharing.open()
+        return sharing
 
     def _make_budgets(self, epoch: int) -> Budgets:
         money = self.config.money
-        if self.worker.count == 1:
+        if not self.leased:
             return Budgets(
                 wait_s_max=money.hold_wait_s_max, clock=self._wall, exceeded_status=money.budget_exceeded_status
             )
@@ -332,6 +475,7 @@ class App:
             wait_s_max=money.hold_wait_s_max,
             clock=self._wall,
             exceeded_status=money.budget_exceeded_status,
+            unleased_when_away=money.unleased_when_away,
         )
 
     def _management(self) -> Any:
@@ -343,48 +487,92 @@ class App:
             self._cold = admin.build(AppOffice(self))
         return self._cold
 
+    def now_s(self) -> float:
+        """Seconds since 1970, by the clock that everything here goes by."""
+        return self._wall()
+
     def _now_us(self) -> int:
         return int(self._wall() * 1_000_000)
 
+    @property
+    def where_stored(self) -> str:
+        """Where the database is, without who asks it."""
+        return _shown_database(self.config, self.folder)
+
     # --- what is in force
 
-    async def reload(self, config: Config) -> None:
-        """Puts another configuration in force, whole. Raises ConfigError and changes nothing when it cannot be bound."""
+    async def reload(self, config: Config) -> Changes:
+        """Puts another configuration in force, whole but for what only a start can change. Returns what is another now.
+
+        Raises ConfigError and changes nothing when it cannot be bound.
+        """
         async with self._building:
-            snapshot = await self._build(config, number=self.snapshots.current.number + 1)
+            before = self.catalog
+            what = changes(self.config, config)
+            config = with_fixed(self.config, config)
+            self.catalog, warnings = await asyncio.to_thread(catalog_in_force, data_folder(config))
+            try:
+                _check(config, self.catalog)  # before anything that lives longer than a snapshot is touched
+                snapshot = await self._build(config, number=self.snapshots.current.number + 1)
+            except BaseException:
+                self.catalog = before
+                raise
+            for warning in warnings:
+                log.warning("%s", warning)
             self.config = config
             self.snapshots.swap(snapshot)
+            money = config.money
+            self.budgets.change(wait_s_max=money.hold_wait_s_max, exceeded_status=money.budget_exceeded_status)
+            if isinstance(self.budgets, LeasedBudgets):
+                self.budgets.unleased_when_away = money.unleased_when_away
+                with suppress(StorageError):  # what was leased under a higher limit goes back later then
+                    await self.budgets.refresh()
+            self.config_state = ConfigState(in_force_since=self._wall(), waiting_for_start=what.fixed)
         self._let_in_waiting()
+        return what
 
-    async def keys_changed(self, spend_set: Sequence[bytes] = ()) -> None:
-        """Puts the keys in force as the storage has them now. Of those in `spend_set` what was spent was set by hand."""
-        async with self._building:
-            for token in spend_set:
-                account = self.ledger.accounts.get((KEY_SCOPE, token.hex()))
-                record = await self.storage.keys.get(token)
-                if account is not None and record is not None:
-                    account.spent, account.total = record.spend_nano, record.total_spend_nano
+    def refuse_config(self, problems: Sequence[str]) -> None:
+        """A configuration was read that cannot be put in force: says so to whoever asks."""
+        self.config_state = replace(self.config_state, refused=tuple(problems), refused_at=self._wall())
+
+    def bind_once(self, entry: ModelEntry) -> Deployment:
+        """As a snapshot would bind it, for nobody to call. Raises ConfigError or LookupError."""
+        return bare_binder(self.config, self.catalog).bind(entry, entry.model_name, entry.provider_model)
+
+    async def keys_changed(self) -> None:
+        """Puts keys, teams, users and all others in force as the storage has them now, and what they spent: it may have been
+        set by hand, or charged again.
+        """
+        async with self._building, self.ledger.storing_nothing():
             self.snapshots.swap(await self._build(self.config, number=self.snapshots.current.number + 1))
             if isinstance(self.budgets, LeasedBudgets):
                 await self.budgets.refresh(self._stored_spend())
+            else:
+                self.ledger.take_over_spend(self._stored_spend())
         self._let_in_waiting()
 
     async def _follow_keys(self) -> None:
         """Puts in force what other workers, or other programs on the same storage, change of keys."""
         while True:
-            await asyncio.sleep(FOLLOW_KEYS_S)
             try:
-                if await self.storage.key_changes() != self._key_changes_seen:
-                    await self.keys_changed()
+                if await self.storage.next_key_change(self._key_changes_seen) != self._key_changes_seen:
+                    await self.keys_changed()  # changes made here are in force already
             except StorageError:
-                continue  # the keys in force stay in force
+                await asyncio.sleep(STORAGE_AWAY_S)  # the keys in force stay in force
             except Exception:  # whoever follows no longer would serve blocked keys for ever
                 log.exception("changed keys could not be put in force")
+                await asyncio.sleep(STORAGE_AWAY_S)
 
-    def _stored_spend(self) -> dict[tuple[str, str], tuple[int, int]]:
-        """(spent, start of its period) of every key as the snapshot in force read it, by its account's scope and id."""
-        records = [caller.key.record for caller in self.snapshots.current.keys.values() if caller.key is not None]
-        return {(KEY_SCOPE, record.token.hex()): (record.spend_nano, record.period_start_us) for record in records}
+    def _stored_spend(self) -> dict[tuple[str, str], Spent]:
+        """What every account spent as the snapshot in force read it, by its scope and id."""
+        stored = dict(self._spent)
+        for caller in self.snapshots.current.keys.values():
+            if caller.key is not None:
+                record, token = caller.key.record, caller.key.record.token.hex()
+                stored[KEY_SCOPE, token] = Spent(
+                    KEY_SCOPE, token, record.spend_nano, record.total_spend_nano, record.period_start_us
+                )
+        return stored
 
     def _let_in_waiting(self) -> None:
         """A limit that was raised may be what calls wait for."""
@@ -394,9 +582,22 @@ class App:
 
     async def _build(self, config: Config, *, number: int) -> Snapshot:
         key_changes = await self.storage.key_changes()
+        predecessors = await self.storage.keys.predecessors()
+        for old in predecessors:  # a key that got another token keeps its account, with what is held on it
+            self._rename_account(old.old, old.token)
+        self._spent = {(one.scope, one.id): one for one in await self.storage.spend.all_spent()}
+        people = await self.storage.people.load()
+        callers = self._callers(config, people)
         self._gateway_pace.change(rpm=None, tpm=None, parallel_max=config.bounds.parallel_max)
         binder = _binder(
-            config, self.catalog, self._health, self._deployment_paces, self._local, workers=self.worker.count
+            config,
+            self.catalog,
+            self._health,
+            self._deployment_paces,
+            self._signers,
+            self._local,
+            new_pace=self._new_pace,
+            accounts_of=callers.of_deployment,
         )
         grouped: dict[str, list[Deployment]] = {}
         wildcards = []
@@ -406,22 +607,35 @@ class App:
             else:
                 deployment = binder.bind(entry, entry.model_name, entry.provider_model)
                 grouped.setdefault(entry.model_name, []).append(deployment)
+        for entry in stored_entries(people, config):
+            try:
+                if "*" in entry.model_name:
+                    wildcards.append((wildcard_pattern(entry.model_name), entry))
+                else:
+                    deployment = binder.bind(entry, entry.model_name, entry.provider_model)
+                    grouped.setdefault(entry.model_name, []).append(deployment)
+            except (ConfigError, registry.UnknownProvider) as error:
+                log.error("the stored model %s (%s) is left out: %s", entry.model_name, entry.id, error)
         wildcards.sort(key=lambda pair: len(pair[1].model_name.replace("*", "")), reverse=True)
-        accounts = await self._gateway_accounts(config)
-        predecessors = await self.storage.keys.predecessors()
-        for old in predecessors:  # a key that got another token keeps its account, with what is held on it
-            self._rename_account(old.old, old.token)
         keys: dict[bytes, Caller] = {}
         for record in await self.storage.keys.load_all():
-            keys[record.token] = Caller("key", self._key(record, accounts, config))
+            keys[record.token] = Caller("key", callers.key(record))
         now_us = self._now_us()
         for old in predecessors:
             current = keys.get(old.token)
-            if current is not None and old.until_us > now_us:
-                keys[old.old] = current
-        for scope, name in list(self.ledger.accounts):  # a key that is gone takes its account along
-            if scope == KEY_SCOPE and bytes.fromhex(name) not in keys:
-                del self.ledger.accounts[scope, name]
+            if current is not None and current.key is not None and old.until_us > now_us:
+                # The same key with an end of its own: nobody makes a new snapshot when a grace period is over.
+                replaced = copy(current.key)
+                until = old.until_us / 1_000_000
+                replaced.expires_at = until if replaced.expires_at is None else min(until, replaced.expires_at)
+                keys[old.old] = Caller("key", replaced)
+        bearers = self._bearers(config, people, callers)  # before the end: those who were seen keep their accounts
+        self._signed_in.keep(people, callers.unkept_key)
+        others = callers.others()
+        if bearers is not None:  # whoever comes with a token may be one of a team that has no key
+            others.has_accounts = others.has_paces = True
+        for account in callers.end():  # so that the next start knows when this period ends
+            await self.storage.spend.roll_budget(account.scope, account.id, account.period_start_us, reset_us(account))
         self._key_changes_seen = key_changes
         master = config.access.master_key
         return Snapshot(
@@ -433,91 +647,62 @@ class App:
             keys=keys,
             master_digest=digest_of(master.reveal()) if master else None,
             keyless=config.access.master_key_made,
-            gateway_accounts=accounts,
+            gateway_accounts=(callers.gateway,),
             gateway_pace=self._gateway_pace if config.bounds.parallel_max is not None else None,
             bind=binder.bind,
+            others=others,
+            bearers=bearers,
         )
 
-    async def _gateway_accounts(self, config: Config) -> tuple[Account, ...]:
-        """The whole gateway's own budget."""
-        known = self.ledger.accounts.get((GLOBAL_SCOPE, ""))
-        reset_us = None
-        if known is None:
-            spent = await self.storage.spend.spent(GLOBAL_SCOPE, "")
-            reset_us = spent.reset_us if spent else None
-            known = Account(
-                GLOBAL_SCOPE,
-                "",
-                label="Gateway.",
-                spent=spent.spend_nano if spent else 0,
-                total=spent.total_nano if spent else 0,
-                period_start_us=spent.period_start_us if spent else 0,
+    def _callers(self, config: Config, people: People) -> Callers:
+        return Callers(
+            config,
+            people,
+            self._spent,
+            accounts=self.ledger.accounts,
+            paces=self._paces,
+            new_pace=self._new_pace,
+            wall=self._wall,
+        )
+
+    async def signed_in(self, user_id: str, team_id: str) -> Caller:
+        """A user who has no key at hand, in one of his teams where `team_id` is not "". Raises Forbidden, StorageError."""
+        people = await self.storage.people.load()
+        return self._signed_in.caller(people, self._callers(self.config, people).unkept_key, user_id, team_id)
+
+    def seen_by(self, caller: Caller, key: bytes) -> Snapshot:
+        """The snapshot in force as a call meets it that shows `key`, and is `caller`'s."""
+        return SeenBy(self.snapshots.current, caller, sha256(key).digest())
+
+    def _bearers(self, config: Config, people: People, callers: Callers) -> TokenCallers | None:
+        """Those who come with signed tokens, where the configuration takes these."""
+        if self.identities is not None and not self.identities.serves(config):
+            self._closing.append(asyncio.get_running_loop().create_task(self.identities.close()))
+            self.identities = None
+        if not config.access.jwt_enabled:
+            return None
+        if self.identities is None:
+            self.identities = Identities(
+                config, self.upstream, self.storage, wall=self._wall, monotonic=self._monotonic
             )
-            self.ledger.accounts[GLOBAL_SCOPE, ""] = known
-        money = config.money
-        known.limit = _nano(money.max_budget_usd)
-        self._set_period(known, config, money.budget_duration, reset_us)
-        if known.resets_at != NEVER and reset_us is None:  # so that the next start knows when this period ends
-            await self.storage.spend.roll_budget(
-                GLOBAL_SCOPE, "", known.period_start_us, round(known.resets_at * 1_000_000)
-            )
-        return (known,)
+            self.identities.open()
+        return TokenCallers(self.identities, people, callers.unkept_key)
+
+    def _new_pace(self, scope: str, id: str) -> Pace:
+        if self.sharing is None:
+            return Pace(processes=self.worker.count, name=(scope, id))
+        return Pace(sharing=self.sharing, name=(scope, id))
 
     def _rename_account(self, old: bytes, new: bytes) -> None:
+        self.ledger.renamed[old.hex()] = new.hex()
         account = self.ledger.accounts.pop((KEY_SCOPE, old.hex()), None)
         if account is not None:
             account.id = new.hex()
             self.ledger.accounts.setdefault((KEY_SCOPE, account.id), account)
-            if (pace := self._paces.pop(old, None)) is not None:
-                self._paces.setdefault(new, pace)
-
-    def _key(self, record: KeyRecord, standing: tuple[Account, ...], config: Config) -> Key:
-        token = record.token.hex()
-        account = self.ledger.accounts.get((KEY_SCOPE, token))
-        if account is None:
-            account = Account(
-                KEY_SCOPE,
-                token,
-                label=f"Key={record.key_alias or ''} ({record.key_name})",
-                spent=record.spend_nano,
-                total=record.total_spend_nano,
-                period_start_us=record.period_start_us,
-            )
-            self.ledger.accounts[KEY_SCOPE, token] = account
-        account.label = f"Key={record.key_alias or ''} ({record.key_name})"
-        account.limit = record.max_budget_nano
-        self._set_period(account, config, record.budget_duration, record.budget_reset_us, record.last_active_us or 0)
-        pace = None
-        if record.rpm_limit is not None or record.tpm_limit is not None or record.parallel_max is not None:
-            pace = self._paces.get(record.token)
-            if pace is None:
-                pace = self._paces[record.token] = Pace(workers=self.worker.count)
-            pace.change(rpm=record.rpm_limit, tpm=record.tpm_limit, parallel_max=record.parallel_max)
-        accounts = (account, *(a for a in standing if a.limit is not None or a.scope == GLOBAL_SCOPE))
-        return Key(record, account, accounts, pace)
-
-    def _set_period(
-        self, account: Account, config: Config, duration: str | None, reset_us: int | None, active_us: int = 0
-    ) -> None:
-        """`reset_us` is what the storage knows of the period's end, `active_us` when it saw the last charge."""
-        if duration is None:
-            account.resets_at, account.next_reset = NEVER, None
-            return
-        parsed = parse_duration(duration)
-        money = config.money
-
-        def following(now: float) -> float:
-            moment = datetime.fromtimestamp(now, UTC)
-            return next_reset(parsed, moment, timezone=money.timezone, reset_time=money.budget_reset_time).timestamp()
-
-        if reset_us is not None and reset_us > account.period_start_us:
-            account.resets_at = reset_us / 1e6
-        elif account.resets_at == NEVER:
-            # The period's end was not stored yet; it is the first after the last charge in it.
-            known_us = max(account.period_start_us, active_us)
-            account.resets_at = following(known_us / 1e6 if known_us else self._wall())
-        account.next_reset = following
-        account.roll(self._wall())
+        if (pace := self._paces.pop(("api_key", old.hex()), None)) is not None:
+            self._paces.setdefault(("api_key", new.hex()), pace)
+            if self.sharing is not None:
+                self.sharing.rename(pace, ("api_key", new.hex()))
 
 
 # --- pieces --------------------------------------------------------------------------------------------------------
@@ -532,7 +717,7 @@ def _settle_memory() -> None:
     gc.set_threshold(GC_THRESHOLD, 20, 50)
 
 
-def operations() -> dict[str, Operation]:
+def operations(kept: Responses | None = None, owners: Owners | None = None) -> dict[str, Operation]:
     """Every kind of call, by name."""
     every: tuple[Operation, ...] = (
         Chat(openai_chat, DIALECTS),
@@ -541,44 +726,53 @@ def operations() -> dict[str, Operation]:
         Images(openai_chat, name="images_edits", call_type="aimage_edit", form_taken=True),
         Speech(openai_chat),
         Transcriptions(openai_chat),
+        Transcriptions(openai_chat, name="audio_translations", call_type="atranslation"),
+        Variations(openai_chat),
+        Moderations(openai_chat),
+        Rerank(openai_chat),
     )
     messages = Chat(anthropic_messages, DIALECTS, ANTHROPIC_MESSAGES, call_type="anthropic_messages")
-    return {**{operation.name: operation for operation in every}, "messages": messages}
+    return {
+        **{operation.name: operation for operation in every},
+        "messages": messages,
+        "completions": Completions(DIALECTS),
+        "generate_content": Generate(DIALECTS, streaming=False),
+        "stream_generate_content": Generate(DIALECTS, streaming=True),
+        "count_tokens": CountTokens(DIALECTS),
+        "count_message_tokens": CountMessageTokens(DIALECTS),
+        **responses.operations(DIALECTS, kept),
+        **pass_through.operations(FAMILIES, DIALECTS, owners),
+    }
 
 
-def data_folder(config: Config) -> Path:
-    """Where everything is kept: what the configuration says, else beside the configuration file, else here."""
-    if config.storage.data_dir:
-        return Path(config.storage.data_dir).expanduser()
-    return Path(config.config_path).resolve().parent if config.config_path else Path.cwd()
+def redis_is_missing(config: Config) -> bool:
+    """Whether the environment names a Redis that cannot be asked. Raises ConfigError where the file itself does."""
+    if redis_place(config) is None or find_spec("redis") is not None:
+        return False
+    if redis_is_from_environment(config):  # it may be meant for another program
+        return True
+    raise ConfigError([REDIS_MISSING])
 
 
-def bodies_path(config: Config) -> Path | None:
-    """Where request and reply bodies are kept, or None: always without a configuration file, else when it says so."""
-    wanted = config.logs.store_bodies or config.config_path is None
-    return data_folder(config) / BODIES_FOLDER if wanted and not config.logs.turn_off_message_logging else None
-
-
-def master_key_path(config: Config) -> Path:
-    """Where the key that the gateway made for itself is kept."""
-    return data_folder(config) / MASTER_KEY_FILE
+async def stored_in(config: Config) -> Storage:
+    """The storage of a gateway with this configuration, opened, and made where it is not there. Raises StorageError."""
+    data_folder(config).mkdir(parents=True, exist_ok=True)
+    return await _open_storage(config)
 
 
 async def _open_storage(config: Config) -> Storage:
     return await open_storage(_database(config, data_folder(config)))
 
 
-def _database(config: Config, folder: Path) -> Path:
-    """The data file: the one that a `sqlite:///` URL names, else one in the data folder."""
+def _database(config: Config, folder: Path) -> str | Path:
+    """Where keys and spend are kept: at the URL that is configured, else in a file in the data folder."""
     url = config.storage.database_url
-    if url is not None and not _is_postgres(config):
-        return Path(url.reveal().removeprefix("sqlite:///"))
-    return folder / DATA_FILE
+    return folder / DATA_FILE if url is None else url.reveal()
 
 
-def _is_postgres(config: Config) -> bool:
-    url = config.storage.database_url
-    return url is not None and url.reveal().startswith("postgresql://")
+def _shown_database(config: Config, folder: Path) -> str:
+    where = _database(config, folder)
+    return shown_url(str(where)) if is_postgres(where) else str(sqlite_path(where))
 
 
 def _standing_key(path: Path) -> tuple[Secret | None, Secret]:
@@ -595,8 +789,22 @@ def _standing_key(path: Path) -> tuple[Secret | None, Secret]:
         raise StorageError(f"the master key cannot be read from {path}: {error}") from error
 
 
-def _catalog() -> Catalog:
-    return load_catalog(resources.files("tollway.pricing").joinpath(CATALOG_FILE).read_bytes())
+def catalog_in_force(folder: Path) -> tuple[Catalog, tuple[str, ...]]:
+    """The price list that was put into the data folder, else the one that ships or is newer; and what was wrong with the former."""
+    shipped = load_catalog(resources.files("tollway.pricing").joinpath(CATALOG_FILE).read_bytes())
+    path = folder / CATALOG_FILE
+    try:
+        fetched = load_catalog(path.read_bytes())
+    except FileNotFoundError:
+        return shipped, ()
+    except (OSError, ConfigError) as error:
+        return shipped, (f"{path} cannot be used, so prices are those of {shipped.as_of} that ship: {error}",)
+    return (fetched if fetched.as_of >= shipped.as_of else shipped), ()
+
+
+def bare_binder(config: Config, catalog: Catalog) -> Binder:
+    """Binds entries for whoever wants to know what they come to, and calls nobody."""
+    return _binder(config, catalog, {}, {}, {}, lambda name: None)
 
 
 def _binder(
@@ -604,9 +812,11 @@ def _binder(
     catalog: Catalog,
     health: dict[str, Health],
     paces: dict[str, Pace],
+    signers: dict[str, tuple[object, Signer]],
     local: FindLocal,
     *,
-    workers: int = 1,
+    new_pace: Callable[[str, str], Pace] = lambda scope, id: Pace(),
+    accounts_of: Callable[[ModelEntry, str, str], tuple[Account, ...]] = lambda entry, provider, id: (),
 ) -> Binder:
     return Binder(
         config,
@@ -616,10 +826,12 @@ def _binder(
         custom_price=custom_price,
         health=health,
         paces=paces,
+        signers=signers,
         local=local,
         user_agent=f"tollway/{__version__}",
         operations=OPERATIONS,
-        workers=workers,
+        new_pace=new_pace,
+        accounts_of=accounts_of,
     )
 
 
@@ -630,9 +842,3 @@ def parse_url(url: str, tls: Tls) -> tuple[Origin, str]:
         raise ConfigError([f"{url.split('?', maxsplit=1)[0]!r} is not an http or https URL"])
     port = parts.port or (443 if parts.scheme == "https" else 80)
     return Origin(parts.scheme, parts.hostname, port, tls), parts.path.rstrip("/")
-
-
-def _nano(usd: str | None) -> int | None:
-    from decimal import Decimal
-
-    return None if usd is None else int(Decimal(usd) * 1_000_000_000)

@@ -44,10 +44,26 @@ class FileId(Struct, frozen=True):
 Source: TypeAlias = Inline | Link | FileId
 
 
+class Citation(Struct):
+    """What a text rests on. `start` and `end` count characters of all the text of its message; -1 where nobody says.
+
+    `raw` is the citation as `dialect` told it, for the way back there; another dialect tells `url` and `title`, and
+    leaves out a citation that has no URL (it points into a document by a number that only its provider knows).
+    """
+
+    url: str = ""
+    title: str = ""
+    quote: str = ""
+    start: int = -1
+    end: int = -1
+    raw: Raw | None = None
+    dialect: str = ""
+
+
 class Text(Struct):
     text: str
     cache: CacheMark | None = None
-    citations: Raw | None = None  # as the provider gave them, JSON
+    citations: list[Citation] = field(default_factory=list)
 
 
 class Image(Struct):
@@ -75,6 +91,8 @@ class Video(Struct):
 
 
 class ToolCall(Struct):
+    """`signature` is Google's: nobody else signs calls."""
+
     id: str
     name: str
     arguments: str  # JSON text, exactly as the model wrote it
@@ -91,12 +109,17 @@ class ToolResult(Struct):
 
 
 class Reasoning(Struct):
-    """What a reasoning model thought. `signature` lets its maker trust it again; `redacted` is thought that only it can read."""
+    """What a reasoning model thought. `signature` lets its maker trust it again; `redacted` is thought that only it can read.
+
+    `maker` is the dialect of whoever signed it, "" where that is not known. A signature or a seal goes back to its maker
+    alone; a seal that is not Anthropic's says itself whose it is (`tollway.dialects.label_sealed`).
+    """
 
     text: str = ""
     signature: str = ""
     redacted: str = ""
     id: str = ""
+    maker: str = ""
 
 
 class Refusal(Struct):
@@ -121,8 +144,33 @@ class Message(Struct):
     name: str = ""
 
 
+class WebSearch(Struct, frozen=True):
+    """A search of the web that the provider runs itself. `context_size` is "low", "medium" or "high"."""
+
+    uses_max: int | None = None
+    allowed_domains: tuple[str, ...] = ()
+    blocked_domains: tuple[str, ...] = ()
+    context_size: str = ""
+    city: str = ""
+    region: str = ""
+    country: str = ""
+    timezone: str = ""
+
+
+class Freeform(Struct, frozen=True):
+    """What a tool that takes plain text wants of it: nothing, or a grammar. `syntax` is "lark" or "regex"."""
+
+    syntax: str = ""
+    definition: str = ""
+
+
 class Tool(Struct):
-    """A tool the caller runs. `native` instead holds a provider's own server tool, whole, for the dialect named in `dialect`."""
+    """A tool the caller runs. `native` instead holds a tool of another kind, whole, for the dialect named in `dialect`.
+
+    What others can make of a native one: `search` and `freeform` say it in our words; `stand_ins` are functions that the
+    caller is shown as the native tool when they are called. A native tool without any of them is nobody else's.
+    `more` holds members of an ordinary one that only `dialect` has words for.
+    """
 
     name: str
     description: str = ""
@@ -131,6 +179,10 @@ class Tool(Struct):
     cache: CacheMark | None = None
     native: Raw | None = None
     dialect: str = ""
+    search: WebSearch | None = None
+    freeform: Freeform | None = None
+    stand_ins: list[Tool] = field(default_factory=list)
+    more: dict[str, Raw] = field(default_factory=dict)
 
 
 class ToolChoice(Struct, frozen=True):
@@ -219,13 +271,17 @@ class RefusalPiece(Struct):
 
 
 class ReasoningPiece(Struct):
-    """A piece of thought. A signature comes alone, after its text; `redacted` comes whole. `block` counts thought blocks from 0."""
+    """A piece of thought. A signature comes alone, after its text; `redacted` comes whole. `block` counts thought blocks from 0.
+
+    `maker`: see `Reasoning`.
+    """
 
     text: str = ""
     signature: str = ""
     redacted: str = ""
     block: int = 0
     choice: int = 0
+    maker: str = ""
 
 
 class ToolCallStarted(Struct):
@@ -242,6 +298,35 @@ class ToolCallStarted(Struct):
 class ToolArgumentsPiece(Struct):
     index: int
     text: str
+    choice: int = 0
+
+
+class ImagePiece(Struct):
+    """A picture, whole."""
+
+    source: Source
+    choice: int = 0
+
+
+class LikelyToken(Struct, frozen=True):
+    """A token of the reply; `top` are those that could have stood in its place, the likeliest first."""
+
+    text: str
+    logprob: float
+    top: tuple[LikelyToken, ...] = ()
+
+
+class LogprobsPiece(Struct):
+    """How likely the reply's next tokens were."""
+
+    tokens: list[LikelyToken]
+    choice: int = 0
+
+
+class CitationPiece(Struct):
+    """What the text before it rests on."""
+
+    citation: Citation
     choice: int = 0
 
 
@@ -274,6 +359,9 @@ Event: TypeAlias = (
     | ReasoningPiece
     | ToolCallStarted
     | ToolArgumentsPiece
+    | ImagePiece
+    | LogprobsPiece
+    | CitationPiece
     | OpaquePiece
     | UsageSeen
     | Finished
@@ -284,11 +372,12 @@ Event: TypeAlias = (
 
 
 class WholeChoice(Struct):
-    """`parts` stand in the order in which they began: Text, Refusal, Reasoning, ToolCall, Opaque."""
+    """`parts` stand in the order in which they began: Text, Refusal, Reasoning, ToolCall, Image, Opaque."""
 
     parts: list[Part] = field(default_factory=list)
     finish: str = ""
     stop_sequence: str | None = None
+    logprobs: list[LikelyToken] = field(default_factory=list)
 
 
 class WholeReply(Struct):
@@ -341,6 +430,12 @@ class _Folding:
             self._add_thought(event)
         elif isinstance(event, RefusalPiece):
             self._add_text(event.text, Refusal)
+        elif isinstance(event, ImagePiece):
+            self._begin(Image(event.source))
+        elif isinstance(event, LogprobsPiece):
+            self._choice.logprobs += event.tokens
+        elif isinstance(event, CitationPiece):
+            self._cite(event.citation)
         elif isinstance(event, OpaquePiece):
             self._begin(Opaque(event.dialect, event.raw))
         elif isinstance(event, Finished):
@@ -364,6 +459,11 @@ class _Folding:
                 self._begin(kind(""))
             self._texts[-1].append(text)
 
+    def _cite(self, citation: Citation) -> None:
+        texts = [part for part in self._choice.parts if isinstance(part, Text)]
+        if texts:
+            texts[-1].citations.append(citation)
+
     def _add_thought(self, event: ReasoningPiece) -> None:
         if not (event.text or event.signature or event.redacted):
             return
@@ -375,4 +475,21 @@ class _Folding:
         if isinstance(thought, Reasoning):
             self._texts[at].append(event.text)
             thought.signature += event.signature
+            thought.maker = event.maker or thought.maker
             thought.redacted += event.redacted
+
+
+# --- what stands in for another ------------------------------------------------------------------------------------
+
+_TEXT_ALONE = Raw(
+    b'{"type":"object","properties":{"input":{"type":"string","description":"The whole input, as plain text."}},'
+    b'"required":["input"],"additionalProperties":false}'
+)
+
+
+def as_function(name: str, description: str, freeform: Freeform) -> Tool:
+    """A function that stands in for a tool which takes plain text: its one argument, `input`, is that text."""
+    if freeform.definition:
+        kind = "regular expression" if freeform.syntax == "regex" else f"{freeform.syntax} grammar"
+        description = f"{description}\n\nThe input must match this {kind}:\n{freeform.definition}".strip()
+    return Tool(name, description, _TEXT_ALONE)

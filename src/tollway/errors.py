@@ -122,12 +122,15 @@ class Forbidden(Rejection):
 
 
 class ModelNotAllowed(Forbidden):
+    """`whose` models it is not among: the key's, or its "team"'s, "user"'s, "org"'s or "customer"'s."""
+
     type = "key_model_access_denied"
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, whose: str = "key") -> None:
         super().__init__(
             f"The requested model '{model}' is not available for this API key, or the model name is invalid. "
             "Check the models available to you and try again.",
+            type=f"{whose}_model_access_denied",
             param="model",
         )
 
@@ -167,6 +170,10 @@ class Unavailable(Rejection):
     type = "service_unavailable"
 
 
+class KeysMissing(Unavailable):
+    """Who asks can be said once public keys are fetched; they are being fetched."""
+
+
 class UpstreamError(PublicError):
     """They failed. `deployment` names who; `upstream_status` is theirs; `retry_after_s` is what they asked for."""
 
@@ -203,6 +210,7 @@ class UpstreamError(PublicError):
         self.deployment = deployment
         self.upstream_status = upstream_status
         self.retry_after_s = retry_after_s
+        self.provider_said = ""  # where the message does not say it: of our account, for administrators alone
 
 
 class UpstreamRefused(UpstreamError):

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import msgspec
@@ -32,12 +34,13 @@ NESTING_MAX = 8
 
 
 class Said(Struct):
-    """What a provider said: `type`, `code` and `param` are "" where it did not."""
+    """What a provider said: `type`, `code` and `param` are "" where it did not. `page`: it was a web page, not an API's answer."""
 
     message: str = ""
     type: str = ""
     code: str = ""
     param: str = ""
+    page: bool = False
 
 
 # --- reading -------------------------------------------------------------------------------------------------------
@@ -50,7 +53,8 @@ def read_error_body(body: bytes) -> Said:
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return Said(message=clean(_plain(body.decode("utf-8", "replace"))))
+        text = body.decode("utf-8", "replace")
+        return Said(message=clean(_plain(text)), page=text.lstrip("\ufeff \t\r\n").startswith("<"))
     return said_in(value)
 
 
@@ -72,11 +76,29 @@ def _gather(value: Any, said: Said, depth: int) -> None:
         return
     said.type = _word(value.get("type")) or _word(value.get("status")) or said.type
     said.code = _word(value.get("code")) or said.code
+    inner = value.get("innererror") or value.get("inner_error")
+    if isinstance(inner, dict) and not said.code:
+        said.code = _word(inner.get("code"))  # Azure's, which says what its outer code does not
     said.param = _word(value.get("param")) or said.param
-    for name in ("error", "message", "detail", "msg", "error_message", "errors", "title", "reason"):
+    if (raw := _relayed(value)) is not None:
+        _gather(raw, said, depth + 1)
+        if said.message:
+            return
+    for name in ("error", "message", "detail", "msg", "error_message", "err_msg", "errors", "title", "reason"):
         if value.get(name):
             _gather(value[name], said, depth + 1)
             return
+
+
+def _relayed(value: dict[str, Any]) -> Any:
+    """What a gateway got from the provider behind it, where its own words are only that there was something.
+
+    https://openrouter.ai/docs/api-reference/errors (2026-11-22)
+    """
+    metadata = value.get("metadata")
+    if not isinstance(metadata, dict) or value.get("message") not in ("Provider returned error", "ERROR", ""):
+        return None
+    return metadata.get("raw") or None
 
 
 def _gather_text(text: str, said: Said, depth: int) -> None:
@@ -126,8 +148,25 @@ def clean(message: str) -> str:
 
 # --- judging -------------------------------------------------------------------------------------------------------
 
-#: What a provider says, in whatever case, when a prompt does not fit.
+#: What a provider says, in whatever case, when a prompt does not fit. Where each was seen stands in tests/test_failures.py.
 CONTEXT_WINDOW_TEXTS = (
+    "`inputs` must have less than",
+    "contextwindowexceedederror",
+    "exceeded max context length",
+    "exceeded model token limit",
+    "exceeds maximum context length",
+    "exceeds the context length",
+    "exceeds the model's maximum context length",
+    "expected maxlength:",
+    "input tokens exceeded",
+    "longer than the maximum model length",
+    "please reduce the length of the messages or completion",
+    "please reduce the length of the prompt",
+    "prompt exceeds max length",
+    "prompt too long",
+    "range of input length should be",
+    "too large for model with",
+    "too long to fit into the model",
     "exceed context limit",
     "maximum context length is",
     "string too long. expected a string with maximum length",
@@ -148,9 +187,14 @@ CONTEXT_WINDOW_TEXTS = (
     "input token count exceeds",
     "exceed the context window",
 )
-_CURRENT_LENGTH = re.compile(r"current length is .{1,40} while limit is")
+_CURRENT_LENGTH = re.compile(r"current length is .{1,40} while limit is|maximum (?:context|prompt|input) length of ")
 CONTEXT_WINDOW_CODES = frozenset(
-    {"context_length_exceeded", "string_above_max_length", "model_context_window_exceeded"}
+    {
+        "context_length_exceeded",
+        "exceed_context_size_error",
+        "model_context_window_exceeded",
+        "string_above_max_length",
+    }
 )
 
 CONTENT_POLICY_TEXTS = (
@@ -162,9 +206,25 @@ CONTENT_POLICY_TEXTS = (
     "azure openai's content management",
     "the model produced invalid content",
     "output blocked by content filtering policy",
+    "content exists risk",
+    "content violates usage guidelines",
+    "contentpolicyviolationerror",
+    "considered high risk",
+    "datainspectionfailed",
+    "data may contain inappropriate content",
+    "responsible ai practices",
+    "unsafe or sensitive content",
+    "your input was flagged",
 )
 CONTENT_POLICY_CODES = frozenset(
-    {"content_policy_violation", "content_filter", "moderation_blocked", "ResponsibleAIPolicyViolation"}
+    {
+        "content_filter",
+        "content_policy_violation",
+        "data_inspection_failed",
+        "moderation_blocked",
+        "DataInspectionFailed",
+        "ResponsibleAIPolicyViolation",
+    }
 )
 
 ACCOUNT_STATUSES = frozenset({401, 402, 403})
@@ -175,6 +235,9 @@ ACCOUNT_TEXTS = (
     "credit balance is too low",
     "exceeded your current quota, please check your plan",
     "insufficient balance",
+    "api key not valid",
+    "api key expired",
+    "incorrect api key provided",
 )
 
 
@@ -183,17 +246,27 @@ def failure(status: int, said: Said, *, provider: str = "", retry_after_s: float
     text = said.message.lower()
     name = provider or "behind this model"
     if _about_our_account(status, said, text):
-        return UpstreamAccountError(
+        refused_us = UpstreamAccountError(
             f"The provider {name} refused this gateway's account ({status}). "
             "An administrator must check its key or billing.",
             upstream_status=status,
             retryable_by_client=False,
         )
+        refused_us.provider_said = said.message
+        return refused_us
     message = said.message or f"The provider {name} answered with status {status} and no explanation."
+    if said.page:
+        words = f" It says: {said.message}" if said.message else ""
+        message = f"The provider {name} answered with a web page instead of an API's answer (status {status}).{words}"
     code, param = said.code or None, said.param or None
+    if retry_after_s is None and status in (413, 429, 503):
+        retry_after_s = _told_pause_s(text)
+    if status != 429 and status <= 500 and (refused := _recognised(status, said, text, message)):
+        return refused
     if status in (408, 504):
         return UpstreamTimeout(message, upstream_status=status, code=code, retry_after_s=retry_after_s)
-    if status == 429:
+    if status == 429 or (status == 413 and said.code == "rate_limit_exceeded"):
+        # Groq's 413 is about tokens a minute, not about the model: another deployment may have room.
         return UpstreamRateLimited(message, upstream_status=status, code=code, retry_after_s=retry_after_s)
     if status == 529 or said.type == "overloaded_error":
         return UpstreamFailed(
@@ -201,19 +274,29 @@ def failure(status: int, said: Said, *, provider: str = "", retry_after_s: float
         )
     if status >= 500:
         return UpstreamFailed(message, status=status, upstream_status=status, code=code, retry_after_s=retry_after_s)
-    return _refusal(status, said, text, message, code, param)
+    return _refusal(status, said, message, code, param)
 
 
-def _refusal(status: int, said: Said, text: str, message: str, code: str | None, param: str | None) -> UpstreamError:
-    if status in (400, 413, 422):
-        if (
-            said.code in CONTEXT_WINDOW_CODES
-            or any(words in text for words in CONTEXT_WINDOW_TEXTS)
-            or _CURRENT_LENGTH.search(text)
-        ):
-            return ContextWindowExceeded(message, upstream_status=status, param=param)
-        if said.code in CONTENT_POLICY_CODES or any(words in text for words in CONTENT_POLICY_TEXTS):
-            return ContentPolicyViolation(message, upstream_status=status, code=code, param=param)
+def _recognised(status: int, said: Said, text: str, message: str) -> UpstreamError | None:
+    """A prompt that does not fit or that the provider does not like. Both come with any status, 500 too."""
+    words = (said.code, said.type)
+    param = said.param or None
+    pace = said.code == "rate_limit_exceeded"
+    if not pace and (
+        any(word in CONTEXT_WINDOW_CODES for word in words)
+        or any(phrase in text for phrase in CONTEXT_WINDOW_TEXTS)
+        or _CURRENT_LENGTH.search(text)
+    ):
+        return ContextWindowExceeded(message, upstream_status=status, param=param)
+    if any(word in CONTENT_POLICY_CODES for word in words) or any(phrase in text for phrase in CONTENT_POLICY_TEXTS):
+        # The provider's own word, where it is one that says more than that something was wrong.
+        says_nothing = said.code in ("", "invalid_request_error") or said.code.isdigit() or " " in said.code
+        code = "content_policy_violation" if says_nothing else said.code
+        return ContentPolicyViolation(message, upstream_status=status, code=code, param=param)
+    return None
+
+
+def _refusal(status: int, said: Said, message: str, code: str | None, param: str | None) -> UpstreamError:
     kind = said.type if said.type in ("invalid_request_error", "not_found_error", "request_too_large") else None
     return UpstreamRefused(message, status=status, type=kind, upstream_status=status, code=code, param=param)
 
@@ -232,7 +315,7 @@ def _about_our_account(status: int, said: Said, text: str) -> bool:
     ):
         return True
     # A key that Google does not know is a 400 there; an empty purse is one at Anthropic.
-    return any(words in text for words in ACCOUNT_TEXTS) or "api key not valid" in text
+    return any(words in text for words in ACCOUNT_TEXTS)
 
 
 #: The status that an error's type or code stands for where no status line can say it: inside a stream.
@@ -275,20 +358,43 @@ def stream_failure(said: Said, *, provider: str = "") -> UpstreamError:
     return failure(500, said, provider=provider)
 
 
+#: Longer than this nobody is told to wait by a sentence.
+TOLD_PAUSE_S_MAX = 3600.0
+_TRY_AGAIN = re.compile(
+    r"(?:try again|retry) (?:in|after) (?:(\d{1,3})h)?(?:(\d{1,4})m(?!s))?"
+    r"(?:(\d{1,7}(?:\.\d{1,6})?) ?(ms\b|s(?:ec(?:onds?)?)?\b))?"
+)
+
+
+def _told_pause_s(text: str) -> float | None:
+    """Seconds from "please try again in 7.66s" or "in 1m12s", as OpenAI and Groq write it beside or instead of a header."""
+    found = _TRY_AGAIN.search(text)
+    if found is None or not any(found.groups()):
+        return None
+    hours, minutes, number, unit = found.groups()
+    seconds = int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(number or 0) / (1000 if unit == "ms" else 1)
+    return seconds if 0 < seconds <= TOLD_PAUSE_S_MAX else None
+
+
 def retry_after_s(headers: Sequence[tuple[bytes, bytes]]) -> float | None:
-    """Seconds from `retry-after-ms` or `retry-after`; None where absent or a date (nothing here reads a clock)."""
-    seconds: float | None = None
-    for name, value in headers:
-        lower = name.lower()
-        if lower not in (b"retry-after", b"retry-after-ms"):
-            continue
+    """Seconds from `retry-after-ms` or `retry-after`; one that is a date is taken against the answer's own `date`. None where
+    neither says anything.
+    """
+    told = {name.lower(): value for name, value in headers}
+    for name, unit in ((b"retry-after-ms", 1000.0), (b"retry-after", 1.0)):
         try:
-            number = float(value)
+            number = float(told.get(name, b""))
         except ValueError:
             continue
-        if not 0 <= number < 1e9:
-            continue
-        if lower == b"retry-after-ms":
-            return number / 1000
-        seconds = number
-    return seconds
+        if 0 <= number < 1e9:
+            return number / unit
+    until, now = _date(told.get(b"retry-after")), _date(told.get(b"date"))
+    return max(0.0, (until - now).total_seconds()) if until is not None and now is not None else None
+
+
+def _date(value: bytes | None) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(value.decode("latin-1")) if value else None
+    except (ValueError, IndexError):
+        return None
+    return date if date is not None and date.tzinfo is not None else None

@@ -14,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from math import ceil
 from random import random
 from typing import Any
@@ -26,6 +27,7 @@ from tollway.dialects import Relay
 from tollway.downstream.line import ClientGone
 from tollway.errors import (
     BadRequest,
+    BudgetExceeded,
     ContentPolicyViolation,
     ContextWindowExceeded,
     PublicError,
@@ -42,13 +44,14 @@ from tollway.operations import STREAM_HEAD
 from tollway.policies import Step
 from tollway.policies.allow_model import allow_model
 from tollway.policies.authenticate import authenticate
-from tollway.policies.hold_budget import hold_budget
-from tollway.policies.limit_rate import correct, estimate, leave, limit_rate, take
+from tollway.policies.fetch_media import fetch_media
+from tollway.policies.hold_budget import SURE_BYTES_PER_TOKEN, hold_budget, hold_for_deployment
+from tollway.policies.limit_rate import Place, estimate, limit_rate
 from tollway.policies.read import read
-from tollway.policies.report import CLIENT_GONE_STATUS, Report, report
+from tollway.policies.report import CLIENT_GONE, CLIENT_GONE_STATUS, Report, report
 from tollway.pricing.cost import cost_of
 from tollway.routing.choice import choose
-from tollway.snapshot import Deployment, Model
+from tollway.snapshot import Caller, Deployment, Model
 from tollway.storage.bodies import Bodies
 from tollway.upstream.wire import Deadlines, Upstream, WireReply
 
@@ -63,10 +66,9 @@ RETRY_AFTER_S_MAX = 10.0
 TOKENS_MAX = 10_000_000_000
 #: The finishing chunk of a stream waits this long for the usage that is to ride on it.
 USAGE_WAIT_MS_MAX = 2000
-HEAD = (
-    b"%b%bx-litellm-call-id: %b\r\nx-litellm-attempted-retries: %d\r\nx-litellm-attempted-fallbacks: %d\r\n"
-    b"x-litellm-response-duration-ms: %.3f\r\n"
-)
+HEAD = b"%b%bx-litellm-call-id: %b\r\n%bx-litellm-response-duration-ms: %d.%03d\r\n"
+TRIES = b"x-litellm-attempted-retries: %d\r\nx-litellm-attempted-fallbacks: %d\r\n"
+ONE_TRY = TRIES % (0, 0)
 #: Headers of nearly every reply that say nothing to a client of ours: skipped first.
 COMMON_HEADERS = frozenset(
     {
@@ -101,6 +103,7 @@ ORDER = (
     read,  # the body, bounded in bytes and time; below this line the call is complete
     allow_model,  # judges the resolved name, and each fallback again unless the configuration named it
     limit_rate,
+    fetch_media,  # only for callers within their pace; below this line a call says all it says in bytes, and is held for so
     hold_budget,  # holds an upper bound; the real cost is charged when usage is final
 )
 
@@ -122,6 +125,7 @@ class Gateway:
         chance: Callable[[], float] = random,
     ) -> None:
         self._upstream = upstream
+        self._budgets = budgets
         self._dialects = dialects
         self._keep = bodies is not None
         self._now = monotonic
@@ -132,6 +136,7 @@ class Gateway:
             authenticate: lambda next: authenticate(next, wall),
             read: read,
             allow_model: allow_model,
+            fetch_media: lambda next: fetch_media(next, upstream),
             limit_rate: lambda next: limit_rate(next, monotonic, wall),
             hold_budget: lambda next: hold_budget(next, budgets, wall),
         }
@@ -169,6 +174,8 @@ class Gateway:
 
     async def reply_with_fallbacks(self, call: Call) -> Reply:
         model: Model = call.model
+        if call.recalled is not None and call.recalled.deployment_id:
+            model = model.only(call.recalled.deployment_id)  # nobody else knows what this call goes on from
         try:
             return await self.reply_with_retries(call, model)
         except UpstreamError as error:
@@ -261,19 +268,42 @@ class Gateway:
             retry_after_s=error.retry_after_s,
         )
 
-    async def reply_once(self, call: Call, deployment: Deployment) -> Reply:
+    def reply_once(self, call: Call, deployment: Deployment) -> Awaitable[Reply]:
         if deployment.missing is not None or call.operation.name not in deployment.heads:
             raise _cannot_be_called(call, deployment)
         call.deployment = deployment
+        if (known := call.operation.answer(call, deployment)) is not None:
+            return _at_once(known)
+        if deployment.accounts:
+            return self._reply_within_budget(call, deployment)
         if deployment.pace is not None:
-            return await self._reply_within_pace(call, deployment, deployment.pace)
-        return await self._reply(call, deployment)
+            return self._reply_within_pace(call, deployment, deployment.pace)
+        return self._reply(call, deployment)
+
+    async def _reply_within_budget(self, call: Call, deployment: Deployment) -> Reply:
+        """A deployment whose own budget, or its provider's, has no room for this call is passed by like one at its pace."""
+        try:
+            charge = await hold_for_deployment(call, deployment, self._budgets, self._wall)
+        except (BudgetExceeded, RateLimited) as full:
+            error = UpstreamRateLimited(full.message, deployment=deployment.id, headers=full.headers)
+            error.cools = False
+            raise error from full
+        try:
+            if deployment.pace is not None:
+                reply = await self._reply_within_pace(call, deployment, deployment.pace)
+            else:
+                reply = await self._reply(call, deployment)
+        except BaseException:
+            charge(None)
+            raise
+        reply.on_settle.append(charge)
+        return reply
 
     async def _reply_within_pace(self, call: Call, deployment: Deployment, pace: Pace) -> Reply:
         """A deployment at the limits that its configuration sets is passed by like one that answers 429, but not benched."""
-        tokens = estimate(call)
+        place = Place(estimate(call), self._now)
         try:
-            take(pace, tokens, self._now(), f"deployment: {deployment.model_name}", self._wall)
+            await place.take(pace, f"deployment: {deployment.model_name}", self._wall)
         except RateLimited as full:
             error = UpstreamRateLimited(full.message, deployment=deployment.id, headers=full.headers)
             error.cools = False
@@ -281,10 +311,10 @@ class Gateway:
         try:
             reply = await self._reply(call, deployment)
         except BaseException:
-            pace.parallel -= 1
+            place.leave()
             raise
-        reply.on_settle.append(lambda reply: correct(pace, reply, tokens, self._now()))
-        reply.on_end.append(lambda: leave([pace]))
+        reply.on_settle.append(place.correct)
+        reply.on_end.append(place.leave)
         return reply
 
     async def _reply(self, call: Call, deployment: Deployment) -> Reply:
@@ -293,6 +323,9 @@ class Gateway:
         started = self._now()
         request = call.operation.encode(call, deployment)
         try:
+            if deployment.signer is not None:
+                await deployment.signer.prepare(self._upstream)
+                deployment.signer.sign(request)
             wire = await self._upstream.send(request, _deadlines(call, deployment))
         except UpstreamError as error:
             attempt.error = error.message
@@ -302,16 +335,14 @@ class Gateway:
         except asyncio.CancelledError:
             self._charge_cut(call, attempt, deployment, 0)
             raise
-        attempt.status = wire.status
-        if wire.status >= 400:
+        attempt.status = status = wire.status
+        if status >= 400:
             attempt.duration_us = int((self._now() - started) * 1e6)
-            dialect = self._dialects[deployment.dialect]
-            said: UpstreamError = dialect.decode_error(
-                wire.status, wire.headers, wire.body or b"", deployment.provider.name
-            )
+            dialect = self._dialects[call.operation.spoken(deployment)]
+            said: UpstreamError = dialect.decode_error(status, wire.headers, wire.body or b"", deployment.provider.name)
             wire.close()
             said.deployment = deployment.id
-            attempt.error = said.message
+            attempt.error = said.provider_said or said.message
             raise said
         try:
             if wire.body is not None:
@@ -372,8 +403,11 @@ class Gateway:
         """Final usage to cost: of the answering attempt, then of the call."""
         price = deployment.price
         usage = reply.usage
-        if usage is None or usage.input_total + usage.output_total > TOKENS_MAX:
+        if usage is not None:
+            reply.tokens = usage.input_total + usage.output_total
+        if usage is None or reply.tokens > TOKENS_MAX:
             usage = reply.usage = call.operation.estimate(call, reply)
+            reply.tokens = usage.input_total + usage.output_total
             reply.usage_source = USAGE_ESTIMATED
         if price is None:
             price = call.operation.price(call, deployment)
@@ -428,12 +462,17 @@ class Gateway:
                     out = relay.end()
                     break
                 out = relay.feed(data)
+                if relay.output_bytes > reply.output_bytes_held and not (relay.finishing or reply.goes_on()):
+                    out += relay.cut_short()
+                    reply.cut_short = True
             if not relay.finishing:
                 if out:
                     await line.write(out)
                 raise UpstreamBroken("The provider's stream ended before its answer was complete.")
             await self._await_usage(relay, wire)
             reply.usage = relay.usage
+            if reply.cut_short:
+                self._estimate_cut_short(call, reply)
             reply.reply_id = relay.reply_id
             self._price(call, reply, reply.deployment)
             out += relay.finish(reply.usage, reply.cost if reply.cost_known else None)
@@ -473,6 +512,18 @@ class Gateway:
                     relay.feed(data)
         except (TimeoutError, UpstreamError):
             return  # the answer itself is whole; its usage is what was seen, or an estimate
+
+    def _estimate_cut_short(self, call: Call, reply: Reply) -> None:
+        """A stream that was ended because nothing more could be held for it: what it was given is what is held, or what its
+        provider has counted until then.
+        """
+        estimate: Usage = call.operation.estimate(call, reply)
+        output = min(estimate.output, reply.output_bytes_held // SURE_BYTES_PER_TOKEN)
+        seen: Usage | None = reply.usage  # some providers say in the beginning what they have read
+        if seen is not None and seen.output_total >= output:
+            return
+        reply.usage = replace(estimate if seen is None else seen, output=output, reasoning=0)
+        reply.usage_source = USAGE_ESTIMATED
 
     def _settle_broken(self, call: Call, reply: Reply, error: UpstreamError) -> None:
         """The provider broke after content went out: charged what it said it used, but no less output than was seen."""
@@ -514,14 +565,19 @@ class Gateway:
     def _head(self, call: Call, reply: Reply) -> bytes:
         """Our own response headers. About 1.5 us."""
         deployment: Deployment = reply.deployment
-        key = call.caller.key
+        caller: Caller = call.caller
+        key = caller.key
+        tries = ONE_TRY
+        if call.retries_used or call.fallbacks_used:
+            tries = TRIES % (call.retries_used, call.fallbacks_used)
+        took_us = int((self._now() - call.started) * 1e6)
         head = HEAD % (
             reply.head,
             deployment.about_head,
             call.id.encode(),
-            call.retries_used,
-            call.fallbacks_used,
-            (self._now() - call.started) * 1000,
+            tries,
+            took_us // 1000,
+            took_us % 1000,
         )
         if reply.body is not None and reply.cost_known:
             head += b"x-litellm-response-cost: %d.%09d\r\n" % divmod(reply.cost.total, NANO)
@@ -529,13 +585,18 @@ class Gateway:
             account = key.spend_account
             head += b"x-litellm-key-spend: %d.%09d\r\n" % divmod(account.spent, NANO)
             if account.limit is not None:
-                head += b"x-litellm-key-max-budget: %d.%09d\r\n" % divmod(account.limit, NANO)
+                head += _max_budget_line(account.limit)
         if call.dropped:
             # Names of fields are the client's own words: nothing in them may end the header.
             head += b"x-tollway-dropped: %b\r\n" % UNPRINTABLE.sub("?", ",".join(dict.fromkeys(call.dropped))).encode()
         if call.shortened:
             head += b"x-tollway-output-limit: %d\r\n" % (call.output_tokens_max or 0)
         return head
+
+
+@lru_cache(maxsize=1024)
+def _max_budget_line(limit: int) -> bytes:
+    return b"x-litellm-key-max-budget: %d.%09d\r\n" % divmod(limit, NANO)
 
 
 def relayed_head(headers: list[tuple[bytes, bytes]]) -> bytes:
@@ -562,11 +623,12 @@ def error_head(call: Call, error: PublicError) -> bytes:
     if retry_after is not None:
         head += b"retry-after: %d\r\n" % max(1, ceil(retry_after))
     if call.retries_used or call.fallbacks_used:
-        head += b"x-litellm-attempted-retries: %d\r\nx-litellm-attempted-fallbacks: %d\r\n" % (
-            call.retries_used,
-            call.fallbacks_used,
-        )
+        head += TRIES % (call.retries_used, call.fallbacks_used)
     return head
+
+
+async def _at_once(reply: Reply) -> Reply:
+    return reply
 
 
 def _cannot_be_called(call: Call, deployment: Deployment) -> UpstreamError:
@@ -603,4 +665,4 @@ def _plus(cost: Cost, nano: int) -> Cost:
     )
 
 
-_CLIENT_GONE = PublicError("Client disconnected the request", status=CLIENT_GONE_STATUS, type="client_gone")
+_CLIENT_GONE = PublicError(CLIENT_GONE, status=CLIENT_GONE_STATUS, type="client_gone")

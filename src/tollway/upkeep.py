@@ -39,7 +39,7 @@ class Upkeep:
         self._storage = storage
         self._wall = wall
         self._begun: dict[tuple[str, str], int] = {}
-        self._told: dict[bytes, int] = {}
+        self._told: dict[tuple[str, str], int] = {}
         self._task: asyncio.Task[None] | None = None
 
     def open(self) -> None:
@@ -62,6 +62,7 @@ class Upkeep:
         """One round. Raises StorageError."""
         await self._begin_periods()
         await self._forget_old_rows()
+        await self._forget_old_changes()
         self._tell_soft_budgets()
 
     async def _begin_periods(self) -> None:
@@ -86,17 +87,29 @@ class Upkeep:
         while forgotten == FORGOTTEN_ROWS_MAX:
             forgotten = await self._storage.spend.forget_before(before_us, rows_max=FORGOTTEN_ROWS_MAX)
 
+    async def _forget_old_changes(self) -> None:
+        bounds = self._snapshots.current.config.storage
+        before_us = int((self._wall() - bounds.audit_days_max * 86_400) * 1_000_000)
+        forgotten = FORGOTTEN_ROWS_MAX
+        while forgotten == FORGOTTEN_ROWS_MAX:
+            forgotten = await self._storage.people.forget_audit(
+                before_us, kept=bounds.audit_rows_max, rows_max=FORGOTTEN_ROWS_MAX
+            )
+
     def _tell_soft_budgets(self) -> None:
-        for caller in self._snapshots.current.keys.values():
+        snapshot = self._snapshots.current
+        for caller in snapshot.keys.values():
             key = caller.key
-            if key is None or key.record.soft_budget_nano is None:
-                continue
-            account = key.spend_account
-            if account.spent >= key.record.soft_budget_nano and self._told.get(key.digest) != account.period_start_us:
-                self._told[key.digest] = account.period_start_us
-                log.warning(
-                    "the key %s has crossed its soft budget: spent $%.4f of $%.4f",
-                    key.label,
-                    usd(account.spent),
-                    usd(key.record.soft_budget_nano),
-                )
+            if key is not None and key.record.soft_budget_nano is not None:
+                self._tell(key.spend_account, key.record.soft_budget_nano, f"the key {key.label}")
+        for account, soft_nano in snapshot.others.soft:
+            self._tell(account, soft_nano, account.label)
+
+    def _tell(self, account: Account, soft_nano: int, whose: str) -> None:
+        """Once a period."""
+        name = (account.scope, account.id)
+        if account.spent >= soft_nano and self._told.get(name) != account.period_start_us:
+            self._told[name] = account.period_start_us
+            log.warning(
+                "%s has crossed its soft budget: spent $%.4f of $%.4f", whose, usd(account.spent), usd(soft_nano)
+            )

@@ -9,7 +9,6 @@ from tollway.admin import LiveSpend, spend
 from tollway.calls import Cost, Usage, call_id
 from tollway.config.settings import Config, MoneySettings
 from tollway.ledger.record import AttemptRecord, CallRecord, encode_record
-from tollway.storage import SpendEntry
 
 from .conftest import Asking
 from .office import FakeOffice
@@ -35,35 +34,15 @@ def a_record(seq: int, **fields: Any) -> CallRecord:
         "provider_model": "openai/gpt-4o",
         "request_id": f"chatcmpl-{seq}",
         "usage": Usage(input=9, cache_read=4, output=5, reasoning=2),
-        "cost": Cost(total=97_500, input=22_500, cache_read=5_000, output=50_000, reasoning=20_000),
+        "charges": (("global", "", 0, 97_500),),
+        "cost": Cost(total=97_500, input=22_500, cache_read=5_000, output=70_000, reasoning=20_000),
         **fields,
     }
     return CallRecord(epoch=7, seq=seq, **values)
 
 
 async def keep(office: FakeOffice, *records: CallRecord) -> None:
-    await office.storage.spend.ingest(
-        [
-            SpendEntry(
-                epoch=record.epoch,
-                seq=record.seq,
-                started_us=record.started_us,
-                key=record.key,
-                user_id=record.user_id,
-                request_id=record.request_id,
-                model=record.provider_model,
-                cost_nano=record.cost.total,
-                failed=record.failed,
-                charges=[("global", "", 0, record.cost.total)],
-                detail=encode_record(record),
-                team_id=record.team_id,
-                end_user=record.end_user,
-                input_tokens=13,
-                output_tokens=7,
-            )
-            for record in records
-        ]
-    )
+    await office.storage.spend.ingest([(record, encode_record(record)) for record in records])
 
 
 async def test_a_row_is_litellms_made_from_the_journals_record(ask: Asking, office: FakeOffice) -> None:
@@ -100,7 +79,7 @@ async def test_a_row_is_litellms_made_from_the_journals_record(ask: Asking, offi
     assert row["request_tags"] == ["alpha", "User-Agent: python-httpx", "User-Agent: python-httpx/0.28.1"]
     assert (row["end_user"], row["team_id"], row["status"], row["cache_hit"]) == ("enduser1", "", "success", "None")
     about = row["metadata"]
-    assert about["spend_logs_metadata"] == {"foo": "bar"}
+    assert (about["tollway"]["metadata"], about["spend_logs_metadata"]) == ({"foo": "bar"}, None)
     assert about["usage_object"]["prompt_tokens_details"] == {"audio_tokens": 0, "cached_tokens": 4}
     assert about["usage_object"]["completion_tokens_details"]["reasoning_tokens"] == 2
     assert about["cost_breakdown"]["input_cost"] == 2.75e-05
@@ -161,7 +140,7 @@ async def test_dates_give_one_sum_a_day_unless_rows_are_asked_for(ask: Asking, o
             token.hex(): 9.75e-05,
             "startTime": "2026-11-21",
             "spend": 0.000195,
-            "users": {"": 9.75e-05, "u1": 9.75e-05},
+            "users": {"default_user_id": 9.75e-05, "u1": 9.75e-05},
             "models": {"openai/gpt-4o": 9.75e-05, "claude-opus-4-6": 9.75e-05},
         },
         {"startTime": "2026-11-22", "spend": 0.0, "users": {}, "models": {}},

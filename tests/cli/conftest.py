@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import http.server
 import json
 import os
 import signal
@@ -12,12 +13,15 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
 import pytest
+
+from tollway.cli import main
 
 STAND_INS = Path(__file__).parent / "fake_gateway"
 STRONG = "sk-Zr4vQ9mT2xLw7cKd"
@@ -139,3 +143,101 @@ def until(true: Callable[[], bool], s_max: float = 10.0) -> float:
         assert time.monotonic() - began < s_max, f"it did not happen within {s_max} s"
         threading.Event().wait(0.02)
     return time.monotonic() - began
+
+
+# --- commands that ask a gateway
+
+HASH = "88dc28d0f030c55ed4ab77ed8faf098196cb1c05df778539800c9f1243fe6b4b"
+OTHER = "f" * 64
+KEYS = [
+    {"token": HASH, "key_alias": "agent", "spend": 3.0, "max_budget": 10.0, "models": ["gpt-4o"], "blocked": True},
+    {"token": OTHER, "key_alias": None, "key_name": "sk-...abcd", "spend": 0.0, "max_budget": None, "models": []},
+]
+
+
+class FakeGateway:
+    """Answers from a table of (method, path) and keeps what it was sent. An answer may be a function of the query."""
+
+    def __init__(self) -> None:
+        self.answers: dict[tuple[str, str], Any] = {
+            ("POST", "/key/generate"): (200, {"key": "sk-new", "token": HASH}),
+            ("POST", "/key/regenerate"): (200, {"key": "sk-newer"}),
+            ("POST", "/key/update"): (200, {}),
+            ("POST", "/key/block"): (200, {}),
+            ("POST", "/key/unblock"): (200, {}),
+            ("POST", "/key/delete"): (200, {"deleted_keys": [HASH]}),
+            ("GET", "/key/list"): (200, {"keys": KEYS, "total_count": 2}),
+            ("GET", "/key/info"): (200, {"key": HASH, "info": {"key_alias": "agent", "spend": 3.0, "team_id": None}}),
+            ("GET", "/v1/models"): (200, {"data": [{"id": "gpt-4o"}]}),
+            ("POST", "/v1/chat/completions"): (200, {"choices": [{"message": {"content": "All well."}}]}),
+            ("GET", "/health"): (
+                200,
+                {"healthy_endpoints": [{"model": "a"}], "unhealthy_endpoints": [{"model": "b", "error": "no\nkey"}]},
+            ),
+        }
+        self.seen: list[tuple[str, str, Any]] = []
+        self.keys: set[str | None] = set()
+        gateway = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.answer("GET", None)
+
+            def do_POST(self) -> None:
+                self.answer("POST", json.loads(self.rfile.read(int(self.headers["content-length"]))))
+
+            def answer(self, method: str, sent: Any) -> None:
+                path, _, query = self.path.partition("?")
+                gateway.seen.append((method, path, sent if sent is not None else query))
+                gateway.keys.add(self.headers["authorization"])
+                found = gateway.answers.get((method, path), (404, {"detail": "Not Found"}))
+                status, told = found(dict(urllib.parse.parse_qsl(query))) if callable(found) else found
+                body = told.encode() if isinstance(told, str) else json.dumps(told).encode()
+                self.send_response(status)
+                if status == 307:
+                    self.send_header("location", "http://127.0.0.1:9/elsewhere")
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+        self._thread.start()
+        self.port = int(self._server.server_address[1])
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def gateway(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGateway]:
+    fake = FakeGateway()
+    monkeypatch.setenv("TOLLWAY_URL", fake.url)
+    monkeypatch.setenv("LITELLM_PROXY_API_KEY", "sk-master")
+    monkeypatch.setenv("COLUMNS", "200")
+    for name in ("http_proxy", "HTTP_PROXY", "CONFIG_FILE_PATH", "HOST", "PORT"):
+        monkeypatch.delenv(name, raising=False)
+    yield fake
+    fake.close()
+
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["tollway", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main.run()
+        assert isinstance(ended.value.code, int)
+        said = capsys.readouterr()
+        return ended.value.code, said.out, said.err
+
+    return run

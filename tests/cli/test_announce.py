@@ -39,6 +39,10 @@ def test_a_master_key_is_shown_with_its_file_when_it_was_made_just_now_and_never
     assert "$(cat /d/tollway-master-key)" in later
 
 
+def test_the_pages_for_people_are_told() -> None:
+    assert "  Pages    http://127.0.0.1:4000/ui (sign in with the master key), http://127.0.0.1:4000/docs" in said()
+
+
 @pytest.mark.parametrize(
     ("source", "shown"),
     [
@@ -74,3 +78,18 @@ def test_it_fits_one_screen_however_many_models_there_are() -> None:
 def test_warnings_come_last_those_of_the_configuration_first() -> None:
     text = said(config_warnings=("of the configuration",), warnings=("of the command",))
     assert text.endswith("  warning: of the configuration\n  warning: of the command")
+
+
+def test_where_a_key_is_made_and_told_below_it_the_line_that_makes_one_is_left_out() -> None:
+    prepared = Prepared(
+        config=Config(),
+        data_path="/d/tollway.db",
+        bodies_path=None,
+        master_key_made=None,
+        master_key_path=None,
+        models=(),
+        warnings=("look here",),
+    )
+    text = announcement(prepared, host="127.0.0.1", port=4000, tls=False, warnings=(), greeted=True)
+    assert "Make a key" not in text
+    assert text.endswith("  warning: look here")

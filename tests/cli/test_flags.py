@@ -92,3 +92,14 @@ def test_a_master_key_of_the_configuration_is_never_replaced() -> None:
     assert with_master_key(Config(), None) == Config()
     access = with_master_key(Config(), "made").access
     assert (access.master_key, access.master_key_made) == (Secret("made"), True)
+
+
+def test_where_to_listen_is_what_was_typed_else_what_the_file_says_else_the_default(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("tollway: {host: 127.0.0.2, port: 8080}\n")
+    listen = read_config(Flags(config=str(file))).listen
+    assert (listen.host, listen.port) == ("127.0.0.2", 8080)
+    typed = read_config(Flags(config=str(file), host="127.0.0.3", port=0)).listen
+    assert (typed.host, typed.port) == ("127.0.0.3", 0)
+    listen = read_config(Flags(model="gpt-4o")).listen
+    assert (listen.host, listen.port) == (None, 4000)

@@ -43,7 +43,7 @@ OBEYED: list[tuple[str, str | None, str, Any]] = [
     ("--limit_concurrency", "100", "concurrency_max", 100),
     ("--max_requests_before_restart", "1000", "requests_max", 1000),
     ("--max_requests_before_restart_jitter", "50", "requests_jitter", 50),
-    ("--telemetry", "False", "port", 4000),
+    ("--telemetry", "False", "port", None),
     ("-m", "gpt-4o", "model", "gpt-4o"),
     ("-c", "c.yaml", "config", "c.yaml"),
 ]

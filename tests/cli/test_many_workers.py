@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import sqlite3
 import threading
 import time
@@ -19,6 +20,8 @@ from typing import Any
 import pytest
 
 from tollway.calls import ledger_key_of
+from tollway.storage.record import CallRecord, decode_record
+from tollway.testing.redis import RedisServer
 
 from .conftest import STRONG, Running, Start, until
 
@@ -48,7 +51,7 @@ class Provider:
         self.port: int = self._server.sockets[0].getsockname()[1]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
                 length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
@@ -57,7 +60,10 @@ class Provider:
                 self.answered += 1
                 (self._stream if asked.get("stream") else self._whole)(writer, f"chatcmpl-{self.answered}")
                 await writer.drain()
-        writer.close()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+        finally:
+            writer.close()
 
     def _whole(self, writer: asyncio.StreamWriter, id: str) -> None:
         choice = {"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}
@@ -86,6 +92,7 @@ class Provider:
             for task in others:
                 task.cancel()
             await asyncio.gather(*others, return_exceptions=True)
+            await asyncio.sleep(0.01)  # connections that were closed are gone after some turns of the loop
 
         asyncio.run_coroutine_threadsafe(end(), self.loop).result(10)
         self.loop.call_soon_threadsafe(self.loop.stop)
@@ -119,7 +126,7 @@ class Gateway:
             answer = connection.getresponse()
             body = json.loads(answer.read())
             assert answer.status == 200, body
-            return body  # type: ignore[no-any-return]
+            return body  # type: ignore[no-any-return]  # JSON
 
     def new_key(self, calls: float) -> str:
         """A key whose budget is good for so many calls; not all workers know it yet."""
@@ -127,10 +134,20 @@ class Gateway:
         assert isinstance(key, str)
         return key
 
+    def ready(self) -> dict[str, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        with contextlib.closing(connection):
+            connection.request("GET", "/health/readiness")
+            return json.loads(connection.getresponse().read())  # type: ignore[no-any-return]  # JSON
+
     def asked(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         connection = sqlite3.connect(f"file:{self.folder / 'tollway.db'}?mode=ro", uri=True, timeout=10)
         with contextlib.closing(connection):
             return connection.execute(statement, values).fetchall()
+
+    def records(self) -> list[CallRecord]:
+        """Every call that is stored."""
+        return [decode_record(detail) for (detail,) in self.asked("SELECT detail FROM spend_rows")]
 
     def spent(self) -> int:
         """What all keys spent, as it is stored."""
@@ -271,10 +288,11 @@ def test_one_budget_holds_over_all_workers_and_is_used_up_before_anybody_is_refu
     statuses = Counter(status for status, _, _ in answers)
     assert statuses == {200: limit_calls, 422: CALLS - limit_calls}
     assert all("Hello" in body for status, _, body in answers if status == 200)
-    until(lambda: gateway.asked("SELECT count(*) FROM spend_rows WHERE model <> 'no-such-model'") == [(CALLS,)])
+    until(lambda: len([row for row in gateway.records() if row.model != "no-such-model"]) == CALLS)
     assert gateway.spent() == limit_calls * COST_NANO
-    by_worker = gateway.asked("SELECT epoch, count(*) FROM spend_rows GROUP BY epoch")
-    assert len(by_worker) == WORKERS, "the test says nothing unless all workers took part"
+    assert len({row.epoch for row in gateway.records()}) == WORKERS, (
+        "the test says nothing unless all workers took part"
+    )
     gateway.running.process.send_signal(signal.SIGTERM)
     assert gateway.running.ends() == 0
     assert gateway.asked("SELECT * FROM leases") == []
@@ -303,6 +321,31 @@ def test_a_key_that_is_changed_through_one_worker_is_changed_in_all_within_two_s
     asyncio.run(run())
 
 
+def test_a_replaced_key_opens_on_every_worker_until_its_grace_is_over_and_the_new_one_within_two_seconds(
+    gateway: Gateway,
+) -> None:
+    key = gateway.new_key(1000)
+    grace_s = 4.0
+
+    async def run() -> None:
+        old, new = await callers(gateway, key, 1), await callers(gateway, key, 1)
+        began = time.monotonic()
+        made = await asyncio.to_thread(
+            gateway.manage, "/key/regenerate", {"key": key, "grace_period": f"{grace_s:.0f}s"}
+        )
+        for caller in new:
+            caller._key = made["key"]
+        await becomes(new, 200)
+        assert {answer[0] for answer in await asyncio.gather(*(caller.ask() for caller in old))} == {200}
+        assert time.monotonic() - began < grace_s, "this machine is too slow for the grace of this test"
+        await asyncio.to_thread(until, lambda: time.monotonic() - began > grace_s)
+        await becomes(old, 401)
+        await becomes(new, 200)
+        await close([*old, *new])
+
+    asyncio.run(run())
+
+
 def test_a_worker_that_is_killed_loses_no_row_and_no_budget(gateway: Gateway, provider: Provider) -> None:
     limit_calls = 400
     key = gateway.new_key(limit_calls)
@@ -324,12 +367,14 @@ def test_a_worker_that_is_killed_loses_no_row_and_no_budget(gateway: Gateway, pr
     assert set(statuses) <= {0, 200, 422}
     assert 1 <= statuses[0] <= EACH
 
+    def answered_rows() -> list[CallRecord]:
+        return [row for row in gateway.records() if row.status_code == 200]
+
     def all_stored() -> bool:
-        stored = gateway.asked("SELECT count(*) FROM spend_rows WHERE failed = 0")[0][0]
-        return bool(stored >= statuses[200])
+        return len(answered_rows()) >= statuses[200]
 
     until(all_stored)
-    rows = [row[0] for row in gateway.asked("SELECT request_id FROM spend_rows WHERE failed = 0")]
+    rows = [row.request_id for row in answered_rows()]
     answered = {body.split('"id":')[1].split('"')[1] for status, _, body in answers if status == 200}
     assert len(answered) == statuses[200]
     assert set(rows) >= answered
@@ -338,3 +383,70 @@ def test_a_worker_that_is_killed_loses_no_row_and_no_budget(gateway: Gateway, pr
     assert gateway.spent() == limit_calls * COST_NANO
     epochs = {row[0] for row in gateway.asked("SELECT DISTINCT epoch FROM leases")}
     assert len(epochs) <= WORKERS
+
+
+def test_one_rate_limit_holds_over_all_workers_and_is_there_whole_for_one_of_them(gateway: Gateway) -> None:
+    spread = gateway.manage("/key/generate", {"rpm_limit": 100})["key"]
+    alone = gateway.manage("/key/generate", {"rpm_limit": 10, "tpm_limit": 5_000})["key"]
+
+    async def run() -> list[list[tuple[int, str, str]]]:
+        everywhere = await callers(gateway, spread, EACH)
+        each_one = await callers(gateway, alone, 1)
+        answers = [await many(everywhere, 300), await many(each_one[:1], 15)]
+        for group in (everywhere, each_one):
+            await close(group)
+        return answers
+
+    many_answers, few_answers = asyncio.run(run())
+    # Each connection has asked for a model that does not exist, which counts for nothing.
+    assert Counter(status for status, _, _ in many_answers) == {200: 100, 429: 200}
+    assert Counter(status for status, _, _ in few_answers) == {200: 10, 429: 5}
+    assert len({ledger_key_of(call)[0] for status, call, _ in many_answers if status == 200}) == WORKERS  # type: ignore[index]  # a 200 has an id
+
+
+def test_hosts_on_one_redis_hold_callers_to_one_limit(
+    start: Start, tmp_path: Path, provider: Provider, redis: RedisServer
+) -> None:
+    key = "sk-the-same-on-both-hosts"
+    gateways = []
+    for host in ("a", "b"):
+        folder = tmp_path / host
+        folder.mkdir()
+        (folder / "config.yaml").write_text(f"""
+model_list:
+  - model_name: small
+    litellm_params: {{model: openai/small, api_key: sk-p, api_base: "http://127.0.0.1:{provider.port}/v1"}}
+router_settings: {{redis_host: 127.0.0.1, redis_port: {redis.port}}}
+general_settings: {{master_key: {STRONG}}}
+tollway: {{data_dir: .}}
+""")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        arguments = ("--config", str(folder / "config.yaml"), "--host", "127.0.0.1", "--port", str(port))
+        running = start(*arguments, "--num_workers", "2", FAKE_NOT="tollway.app")
+        running.wait_for("curl ")
+        gateways.append(Gateway(running, port, folder))
+        gateways[-1].manage("/key/generate", {"key": key, "rpm_limit": 60})
+
+    async def run(calls: int) -> Counter[int]:
+        everywhere = [Caller(gateway.port, key) for gateway in gateways for _ in range(20)]
+        await becomes(everywhere, 400, of="no-such-model")
+        answers = await many(everywhere, calls)
+        await close(everywhere)
+        return Counter(status for status, _, _ in answers)
+
+    assert asyncio.run(run(200)) == {200: 60, 429: 140}
+    ready = [gateway.ready() for gateway in gateways]
+    assert [one["rate_limits"] for one in ready] == ["shared", "shared"]
+    redis.kill()
+    for gateway in gateways:
+        gateway.manage("/key/update", {"key": key, "rpm_limit": 100})
+        until(lambda gateway=gateway: gateway.ready()["rate_limits"] == "local")  # type: ignore[misc]  # a default binds it
+        gateway.running.wait_for("rate limits are not shared: Redis at 127.0.0.1")
+    redis.start()
+    for gateway in gateways:
+        for _ in range(2):  # each worker by itself
+            gateway.running.wait_for("rate limits are shared again")
+    # What was let in before is remembered by the processes: a hundred in all.
+    assert asyncio.run(run(200)) == {200: 40, 429: 160}

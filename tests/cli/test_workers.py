@@ -106,3 +106,27 @@ def test_a_worker_is_replaced_after_so_many_requests_without_counting_as_dead(st
 
     until(seven_generations, 40)
     assert not any("starting it again" in line for line in running.said)
+
+
+def test_workers_that_cannot_come_up_again_do_not_end_those_that_serve(
+    two: Running, free_port: int, tmp_path: Path
+) -> None:
+    before = workers(free_port)
+    (tmp_path / "fails-to-start").touch()
+    os.kill(before[1], signal.SIGKILL)
+    for tries in range(6):
+        two.wait_for("worker 1 did not come up" if tries else "worker 1 was ended by signal 9", 30)
+        assert ask(free_port)["pid"] == before[0]
+    assert two.process.poll() is None
+    assert not any("giving up" in line for line in two.said)
+    (tmp_path / "fails-to-start").unlink()
+    until(lambda: workers_or_none(free_port, before[1]), 30)
+
+
+def test_what_the_last_dead_worker_left_is_taken_over_before_the_end(
+    two: Running, free_port: int, tmp_path: Path
+) -> None:
+    workers(free_port)
+    two.process.send_signal(signal.SIGTERM)
+    assert two.ends() == 0
+    assert (tmp_path / "taken-over").read_text() == ".."

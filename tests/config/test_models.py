@@ -9,6 +9,7 @@ from tollway.calls import Secret
 from tollway.config import known
 from tollway.config.models import MODEL_INFO, PARAMS
 from tollway.config.settings import ModelEntry
+from tollway.errors import ConfigError
 
 
 @pytest.fixture
@@ -51,6 +52,8 @@ FIELDS = [
     ("rpm: 100.0", "rpm", 100),
     ("tpm: 1_000", "tpm", 1000),
     ("max_parallel_requests: 3", "parallel_max", 3),
+    ("max_budget: 0.5", "max_budget_usd", "0.5"),
+    ("budget_duration: 1d", "budget_duration", "1d"),
     ("timeout: 30", "timeout_s", 30.0),
     ("timeout: '30'", "timeout_s", 30.0),
     ("stream_timeout: 0.5", "stream_timeout_s", 0.5),
@@ -61,6 +64,11 @@ FIELDS = [
     ("drop_params: true", "drop_params", True),
     ("drop_params: 'false'", "drop_params", False),
     ("additional_drop_params: [user]", "additional_drop_params", ("user",)),
+    ("additional_drop_params: ['tools[*].function.strict']", "additional_drop_params", ("tools[*].function.strict",)),
+    ("anthropic_betas: [context-1m-2025-08-07]", "anthropic_betas", ("context-1m-2025-08-07",)),
+    ("anthropic_betas: []", "anthropic_betas", ()),
+    ("lossless: reject", "lossless", True),
+    ("lossless: name", "lossless", False),
     ("allowed_openai_params: [tools]", "allowed_openai_params", ("tools",)),
     ("extra_headers: {x-a: 1}", "extra_headers", {"x-a": "1"}),
     ("headers: {x-a: b}", "extra_headers", {"x-a": "b"}),
@@ -75,7 +83,7 @@ FIELDS = [
     ("unpriced: refuse", "unpriced_allowed", False),
 ]
 #: Read, and said to change nothing yet.
-WITHOUT_EFFECT = {"tags", "allowed_openai_params", "cache_control_injection_points"}
+WITHOUT_EFFECT = {"tags", "cache_control_injection_points"}
 ABOUT = [
     ("{id: east}", "id", "east"),
     ("{id: 7}", "id", "7"),
@@ -97,22 +105,20 @@ def test_each_parameter_fills_its_field(entry: Any, params: str, field: str, val
     assert (read.defaults, read.provider_params, read.prices) == ({}, {}, {})
 
 
-WARNED_PASSING = (
-    "litellm_params.allowed_openai_params has no effect: "
-    "where both sides speak one API, every parameter is sent as it came"
-)
+def test_a_path_that_leads_nowhere_is_a_mistake(read: Any) -> None:
+    with pytest.raises(ConfigError, match=r"which is no path"):
+        read(
+            "model_list:\n- model_name: a\n  litellm_params: {model: openai/a, additional_drop_params: ['tools[x].y']}\n"
+        )
 
 
 def test_a_parameter_that_changes_nothing_yet_says_so(entry: Any) -> None:
-    _, warnings = entry(
-        "tags: [free], allowed_openai_params: [a], cache_control_injection_points: [{location: message}]"
-    )
+    _, warnings = entry("tags: [free], cache_control_injection_points: [{location: message}]")
     assert warnings == [
         "litellm_params.tags are shown by /model/info; Tollway does not route by tags yet",
-        WARNED_PASSING,
         "litellm_params.cache_control_injection_points has no effect: Tollway sets no cache marks of its own yet",
     ]
-    assert entry("tags: [], allowed_openai_params: []")[1] == []
+    assert entry("tags: []")[1] == []
 
 
 def test_a_variable_that_is_not_set_is_said_wherever_it_is_named(read: Any) -> None:
@@ -221,6 +227,8 @@ MISTAKES = [
     ("api_base: localhost:8080", ("litellm_params.api_base should be an address that begins with http:// or https://, "
      "got 'localhost:8080'")),
     ("api_base: ftp://u:do-not-show@h", "litellm_params.api_base should be an address that begins with http:// or https://"),
+    ("api_base: https://u:do-not-show@h.example/v1",
+     ("litellm_params.api_base should have no user and password in it: people see addresses; say them in a header")),
     ("api_base: http://169.254.169.254/latest",
      ("litellm_params.api_base is a link-local address, where clouds keep their credentials; it is never called, "
      "got 'http://169.254.169.254/latest'")),
@@ -313,10 +321,10 @@ def test_parameters_of_requests_become_defaults(entry: Any) -> None:
 
 
 def test_what_only_the_provider_knows_is_sent_with_a_warning(entry: Any) -> None:
-    read, warnings = entry("lossless: reject, zzz_top: 3")
-    assert read.defaults == {"lossless": "reject", "zzz_top": 3}
+    read, warnings = entry("colour: red, zzz_top: 3")
+    assert read.defaults == {"colour": "red", "zzz_top": 3}
     assert warnings == [
-        "litellm_params.lossless is not known; it is sent to the provider as it is",
+        "litellm_params.colour is not known; it is sent to the provider as it is",
         "litellm_params.zzz_top is not known; it is sent to the provider as it is",
     ]
 
@@ -333,11 +341,11 @@ def test_an_unknown_secret_is_not_sent(entry: Any) -> None:
 
 
 def test_what_litellm_has_and_we_do_not_is_told_of_and_not_sent(entry: Any) -> None:
-    read, warnings = entry("mock_response: hi, max_budget: 5, aws_secret_access_key: x")
+    read, warnings = entry("mock_response: hi, itpm: 5, aws_secret_access_key: x")
     assert (read.defaults, read.provider_params) == ({}, {})
     assert warnings == [
         "litellm_params.mock_response is a LiteLLM setting that Tollway does not have yet; it has no effect",
-        "litellm_params.max_budget is a LiteLLM setting that Tollway does not have yet; nobody is held back by it",
+        "litellm_params.itpm is a LiteLLM setting that Tollway does not have yet; nobody is held back by it",
         "litellm_params.aws_secret_access_key is a LiteLLM setting that Tollway does not have yet; it has no effect",
     ]
 

@@ -9,7 +9,7 @@ import pytest
 from tollway.calls import Secret
 from tollway.config import Config
 from tollway.config.sections import SECTIONS
-from tollway.config.settings import Alias
+from tollway.config.settings import Alias, CostMargin, JwtSettings, MediaFetch, ProviderBudget, RedisPlace
 
 MODELS = "model_list: [{model_name: a, litellm_params: {model: openai/a}}, {model_name: b, litellm_params: {model: openai/b}}]\n"
 
@@ -24,6 +24,7 @@ SETTINGS = [
     # (section, key, written, field, value)
     ("litellm_settings", "drop_params", "true", "params.drop_params", True),
     ("litellm_settings", "drop_params", "false", "params.drop_params", False),
+    ("litellm_settings", "modify_params", "true", "params.modify_params", True),
     ("litellm_settings", "num_retries", "3", "routing.retries", 3),
     ("litellm_settings", "num_retries", "'3'", "routing.retries", 3),
     ("litellm_settings", "num_retries", "0", "routing.retries", 0),
@@ -36,6 +37,9 @@ SETTINGS = [
     ("litellm_settings", "content_policy_fallbacks", "[{a: [b]}]", "routing.content_policy_fallbacks", {"a": ("b",)}),
     ("litellm_settings", "max_budget", "100.10", "money.max_budget_usd", "100.10"),
     ("litellm_settings", "max_budget", "1e3", "money.max_budget_usd", "1000"),
+    ("litellm_settings", "cost_discount_config", "{openai: 0.05}", "money.cost_discounts", {"openai": "0.05"}),
+    ("litellm_settings", "cost_margin_config", "{openai: 0.1, global: {percentage: 0.05, fixed_amount: 1e-3}}",
+     "money.cost_margins", {"openai": CostMargin("0.1"), "global": CostMargin("0.05", "0.001")}),
     ("litellm_settings", "budget_duration", "monthly", "money.budget_duration", "monthly"),
     ("litellm_settings", "budget_exceeded_status_code", "402", "money.budget_exceeded_status", 402),
     ("litellm_settings", "timezone", "Europe/Berlin", "money.timezone", "Europe/Berlin"),
@@ -45,6 +49,10 @@ SETTINGS = [
      {"max_budget": 5, "duration": "30d"}),
     ("litellm_settings", "upperbound_key_generate_params", "{tpm_limit: 10}", "money.upperbound_key_params",
      {"tpm_limit": 10}),
+    ("litellm_settings", "default_internal_user_params", "{user_role: internal_user}", "sign_in.default_user_params",
+     {"user_role": "internal_user"}),
+    ("litellm_settings", "cache_params", "{type: redis, host: h, port: 1, password: p, namespace: n, ttl: 60}",
+     "redis.cache", RedisPlace(host="h", port=1, password=Secret("p"), namespace="n")),
     ("litellm_settings", "json_logs", "true", "logs.json", True),
     ("litellm_settings", "set_verbose", "true", "logs.level", "DEBUG"),
     ("litellm_settings", "set_verbose", "false", "logs.level", "INFO"),
@@ -72,6 +80,10 @@ SETTINGS = [
     ("general_settings", "master_key", "123456", "access.master_key", Secret("123456")),
     ("general_settings", "dangerously_permit_weak_or_unset_master_key", "true", "access.weak_master_key_permitted", True),
     ("general_settings", "litellm_key_header_name", "X-Key", "access.key_header_name", "X-Key"),
+    ("general_settings", "allow_requests_on_db_unavailable", True, "money.unleased_when_away", True),
+    ("general_settings", "enable_jwt_auth", "true", "access.jwt_enabled", True),
+    ("general_settings", "litellm_jwtauth", "{user_id_jwt_field: login, team_ids_jwt_field: groups, user_id_upsert: true}",
+     "access.jwt", JwtSettings(user_claim="login", teams_claim="groups", makes_users=True)),
     ("general_settings", "public_routes", "[/v1/models, /v1/chat/completions]", "access.public_routes",
      ("/v1/models", "/v1/chat/completions")),
     ("general_settings", "database_url", "postgresql://u:p@h/d", "storage.database_url", Secret("postgresql://u:p@h/d")),
@@ -83,9 +95,38 @@ SETTINGS = [
     ("general_settings", "max_response_size_mb", "0.5", "bounds.reply_bytes_max", 1 << 19),
     ("general_settings", "max_parallel_requests", "10", "bounds.parallel_max", 10),
     ("general_settings", "global_max_parallel_requests", "11", "bounds.parallel_max", 11),
+    ("router_settings", "redis_url", "rediss://h:1/0", "redis.url", Secret("rediss://h:1/0")),
+    ("router_settings", "redis_host", "10.0.0.5", "redis.host", "10.0.0.5"),
+    ("router_settings", "redis_port", "6380", "redis.port", 6380),
+    ("router_settings", "redis_password", "p", "redis.password", Secret("p")),
+    ("router_settings", "redis_db", "2", "redis.db", 2),
+    ("general_settings", "coordination_redis", "{url: 'redis://h', ssl: false}",
+     "redis.coordination", RedisPlace(url=Secret("redis://h"))),
+    ("general_settings", "fail_closed_rate_limit_enforcement", "true", "redis.refuse", True),
+    ("general_settings", "token_rate_limit_type", "input", "bounds.paced_tokens", "input"),
+    ("general_settings", "ui_access_mode", "admin_only", "sign_in.admins_only", True),
+    ("general_settings", "ui_access_mode", "all", "sign_in.admins_only", False),
+    ("general_settings", "auto_redirect_ui_login_to_sso", "true", "sign_in.sso_first", True),
+    ("general_settings", "disable_password_login_when_sso_enabled", "true", "sign_in.sso_alone", True),
+    ("general_settings", "apply_user_budget_to_team_keys", "true", "money.user_budget_on_team_keys", True),
+    ("litellm_settings", "max_end_user_budget", "0.5", "money.customer_budget_usd", "0.5"),
+    ("litellm_settings", "max_end_user_budget_id", "b", "money.customer_budget_id", "b"),
+    ("router_settings", "provider_budget_config", "{openai: {budget_limit: 0.5, time_period: 1d}}",
+     "money.provider_budgets", {"openai": ProviderBudget("0.5", "1d")}),
     ("tollway", "journal_fsync", "never", "storage.journal_fsync", "never"),
+    ("tollway", "journal_mb_max", "64", "storage.journal_mb_max", 64),
+    ("tollway", "journal_full", "serve", "storage.journal_full", "serve"),
     ("tollway", "bodies_mb_max", "5", "logs.bodies_mb_max", 5),
     ("tollway", "bodies_days_max", "6", "logs.bodies_days_max", 6),
+    ("tollway", "responses_mb_max", "0", "storage.responses_mb_max", 0),
+    ("tollway", "responses_days_max", "6", "storage.responses_days_max", 6),
+    ("tollway", "hosts", "3", "redis.hosts", 3),
+    ("tollway", "audit_days_max", "30", "storage.audit_days_max", 30),
+    ("tollway", "audit_rows_max", "5000", "storage.audit_rows_max", 5000),
+    ("tollway", "host", "10.0.0.7", "listen.host", "10.0.0.7"),
+    ("tollway", "port", "8080", "listen.port", 8080),
+    ("tollway", "port", "0", "listen.port", 0),
+    ("tollway", "watch_config", "false", "reload.watch", False),
     ("tollway", "json_logs", "true", "logs.json", True),
     ("tollway", "log_level", "warning", "logs.level", "WARNING"),
     ("tollway", "body_idle_s_max", "7", "bounds.body_idle_s_max", 7.0),
@@ -93,6 +134,10 @@ SETTINGS = [
     ("tollway", "head_bytes_max", "4096", "bounds.head_bytes_max", 4096),
     ("tollway", "hold_wait_s_max", "0", "money.hold_wait_s_max", 0.0),
     ("tollway", "output_tokens_floor", "64", "money.output_tokens_floor", 64),
+    ("tollway", "lossless", "reject", "params.lossless", True),
+    ("tollway", "lossless", "name", "params.lossless", False),
+    ("tollway", "media_fetch", "{allow_hosts: [Files.example.com, '*.b.org', '10.0.0.5:8080'], mb_max: 1, count_max: 2, s_max: 3}",
+     "params.media_fetch", MediaFetch(("files.example.com", "*.b.org", "10.0.0.5:8080"), 1 << 20, 2, 3.0)),
     ("tollway", "ssl_key", "config.yaml", "network.ssl_key", "config.yaml"),
 ]
 # fmt: on
@@ -111,7 +156,7 @@ def test_each_setting_fills_its_field(
 def test_every_setting_has_a_row_above() -> None:
     rows = {(section, key) for section, key, *_ in SETTINGS}
     settings = {(section, key) for section, (table, _) in SECTIONS.items() for key in table}
-    assert settings - rows == {("litellm_settings", "modify_params"), ("tollway", "data_dir")}
+    assert settings - rows == {("tollway", "data_dir")}
     assert rows <= settings
 
 
@@ -217,8 +262,8 @@ def test_public_paths_are_plain(problems: Any, route: str) -> None:
 WARNED = [
     ("litellm_settings: {callbacks: [x]}",
      "litellm_settings.callbacks is a LiteLLM setting that Tollway does not have yet; it has no effect"),
-    ("litellm_settings: {cost_discount_config: {openai: 0.05}}",
-     "litellm_settings.cost_discount_config is a LiteLLM setting that Tollway does not have yet; it has no effect"),
+    ("litellm_settings: {priority_reservation: {prod: 0.9}}",
+     "litellm_settings.priority_reservation is a LiteLLM setting that Tollway does not have yet; it has no effect"),
     ("general_settings: {allowed_ips: [1.2.3.4]}",
      "general_settings.allowed_ips is a LiteLLM setting that Tollway does not have yet; nobody is held back by it"),
     ("router_settings: {enable_pre_call_checks: true}",
@@ -228,9 +273,6 @@ WARNED = [
     ("mcp_servers: {a: {url: x}}", "mcp_servers is a LiteLLM setting that Tollway does not have yet; it has no effect"),
     ("router_settings: {routing_strategy: least-busy}",
      "router_settings.routing_strategy least-busy is a strategy that Tollway does not have yet; simple-shuffle is used"),
-    ("litellm_settings: {modify_params: true}",
-     ("litellm_settings.modify_params is on, but Tollway changes no requests yet to make a provider take them; it has no "
-     "effect")),
     ("litellm_settings: {max_budget: 0}",
      "litellm_settings.max_budget is 0, which LiteLLM takes for no limit; the gateway has no budget of its own"),
     ("litellm_settings: {budget_duration: 1h30m}",
@@ -304,3 +346,11 @@ def test_verification_that_is_on_does_not_take_back_the_bundle_of_the_machine(re
     environ = {"SSL_CERT_FILE": "config.yaml"}
     assert read("litellm_settings: {ssl_verify: true}", environ).network.ssl_verify == "config.yaml"
     assert read("litellm_settings: {ssl_verify: false}", environ).network.ssl_verify is False
+
+
+def test_a_group_of_single_sign_ons_as_those_who_may_see_the_dashboard_is_warned_of(read: Any) -> None:
+    config = read("general_settings: {ui_access_mode: {type: restricted_sso_group, restricted_sso_group: g}}")
+    assert not config.sign_in.admins_only
+    (warning,) = config.warnings
+    assert "ui_access_mode" in warning
+    assert "nobody is held back by it" in warning

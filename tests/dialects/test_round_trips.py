@@ -40,6 +40,7 @@ from tollway.conversation import (
     ToolResult,
     UsageSeen,
     Video,
+    WebSearch,
     fold,
 )
 from tollway.dialects import About, Traits, TranslatingRelay, anthropic_messages, openai_chat
@@ -59,6 +60,8 @@ sources = st.one_of(
     st.builds(Link, st.just("https://example.test/x.png")),
 )
 texts = st.builds(Text, words, marks)
+ANTHROPIC = "anthropic_messages"
+signed_thoughts = st.builds(Reasoning, words, ids, maker=st.just(ANTHROPIC))
 images = st.builds(Image, sources, st.sampled_from(["", "low", "high"]), marks)
 
 
@@ -114,7 +117,7 @@ def _pieces(blocks: list[tuple[Any, ...]], choice: int) -> list[Event]:
         elif kind == "thought":
             pieces += [ReasoningPiece(text, block=thoughts, choice=choice) for text in rest[0]]
             if rest[1]:
-                pieces.append(ReasoningPiece(signature=rest[1], block=thoughts, choice=choice))
+                pieces.append(ReasoningPiece(signature=rest[1], block=thoughts, choice=choice, maker=ANTHROPIC))
             thoughts += bool(rest[1] or any(rest[0]))
         else:
             pieces.append(ReasoningPiece(redacted=rest[0], block=thoughts, choice=choice))
@@ -148,9 +151,7 @@ def openai_conversations(draw: st.DrawFn) -> Conversation:
     thoughts = st.one_of(
         st.just([]),
         st.builds(Reasoning, words).map(lambda thought: [thought]),
-        st.lists(
-            st.one_of(st.builds(Reasoning, words, ids), st.builds(Reasoning, redacted=ids)), min_size=1, max_size=2
-        ),
+        st.lists(st.one_of(signed_thoughts, st.builds(Reasoning, redacted=ids)), min_size=1, max_size=2),
     )
     calls = st.lists(
         st.builds(ToolCall, ids, words, arguments, signature=st.one_of(st.just(""), ids), cache=marks), max_size=2
@@ -172,7 +173,7 @@ def openai_conversations(draw: st.DrawFn) -> Conversation:
         st.lists(
             st.one_of(
                 st.builds(Tool, words, words, schemas, st.sampled_from([None, True, False]), marks),
-                st.just(Tool("web_search", native=Raw(b'{"type":"web_search"}'), dialect="openai_chat")),
+                st.just(Tool("web", native=Raw(b'{"type":"web"}'), dialect="openai_chat")),
             ),
             max_size=3,
         )
@@ -237,7 +238,7 @@ def anthropic_conversations(draw: st.DrawFn) -> Conversation:
     document = st.builds(Document, pdf, words, words, citations=st.booleans(), cache=marks)
     text_document = st.builds(Document, st.just(Inline("text/plain", "")), words, words, any_text, st.booleans(), marks)
     user = st.lists(st.one_of(texts, plain_images, document, text_document), min_size=1, max_size=3)
-    thought = st.one_of(st.builds(Reasoning, words, ids), st.builds(Reasoning, redacted=ids))
+    thought = st.one_of(signed_thoughts, st.builds(Reasoning, redacted=ids))
     call = st.builds(ToolCall, ids, words, arguments, cache=marks)
     assistant = st.lists(st.one_of(thought, texts, call), min_size=1, max_size=4)
     messages = [Message("user", draw(user))]
@@ -253,7 +254,10 @@ def anthropic_conversations(draw: st.DrawFn) -> Conversation:
             messages.append(Message("user", draw(user)))
     tools = draw(st.lists(st.builds(Tool, words, words, schemas, cache=marks), max_size=2))
     native = Tool(
-        "web_search", native=Raw(b'{"type":"web_search_20250305","name":"web_search"}'), dialect="anthropic_messages"
+        "web_search",
+        native=Raw(b'{"type":"web_search_20250305","name":"web_search"}'),
+        dialect="anthropic_messages",
+        search=WebSearch(),
     )
     tools += draw(st.lists(st.just(native), max_size=1))
     choice = draw(st.sampled_from([None, ToolChoice("auto"), ToolChoice("none")])) if tools else None

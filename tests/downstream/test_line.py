@@ -15,7 +15,7 @@ import uvicorn
 
 from tollway.config.settings import BoundSettings, Config
 from tollway.downstream import line as lines
-from tollway.downstream.line import bounded_http
+from tollway.downstream.http import bounded_http
 from tollway.testing import FakeReply
 from tollway.testing.gateway import MASTER_KEY, SmallGateway, chat_event, chat_reply, chat_stream
 from tollway.testing.upstream import Gate

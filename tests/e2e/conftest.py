@@ -39,11 +39,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
 
 @contextmanager
 def shown(config: pytest.Config, name: str, child: Child) -> Iterator[None]:
-    """Shows the output of `child` below each test that fails meanwhile."""
+    """Shows the output of `child` below each test that fails meanwhile; one of the same name that runs longer, afterwards."""
     running = config.stash.setdefault(RUNNING, {})
+    outer = running.get(name)
     running[name] = child
     yield
-    del running[name]
+    if outer is None:
+        running.pop(name, None)
+    else:
+        running[name] = outer
 
 
 @pytest.fixture(scope="session")

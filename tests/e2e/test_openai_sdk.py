@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import openai
 import pytest
+from google import genai
 from openai.types.chat import ChatCompletionChunk
 
 from .faults import FaultyProvider
@@ -339,3 +341,37 @@ def test_a_real_model_answers_and_streams(smollm2: Gateway) -> None:
         assert all(chunk.choices for chunk in chunks)
     rows = smollm2.wait_for_rows(key, 2)
     assert [row["completion_tokens"] for row in rows] == [answer.usage.completion_tokens] * 2
+
+
+@pytest.mark.slow
+def test_a_real_model_gives_the_same_answer_in_every_api(smollm2: Gateway) -> None:
+    key = smollm2.new_key("small in every API")
+    with sdk(smollm2, key) as client:
+        asked: Any = {"model": "small", "temperature": 0, "stream": False}
+        chat = client.chat.completions.create(messages=said("Say hello."), max_tokens=24, **asked)
+        response = client.responses.create(input="Say hello.", max_output_tokens=24, **asked)
+        following = client.responses.create(
+            input="And again.", previous_response_id=response.id, max_output_tokens=24, **asked
+        )
+    with anthropic.Anthropic(base_url=smollm2.url, api_key=key, max_retries=0) as claude:
+        message = claude.messages.create(
+            model="small",
+            messages=[{"role": "user", "content": "Say hello."}],
+            max_tokens=24,
+            extra_body={"temperature": 0},
+        )
+    google = genai.Client(api_key=key, http_options=genai.types.HttpOptions(base_url=smollm2.url))
+    generated = google.models.generate_content(
+        model="small", contents="Say hello.", config={"temperature": 0, "max_output_tokens": 24}
+    )
+    text = chat.choices[0].message.content
+    assert text
+    assert response.output_text == text
+    assert [block.text for block in message.content if block.type == "text"] == [text]
+    assert generated.text == text
+    assert following.output_text
+    assert following.usage is not None
+    assert response.usage is not None
+    assert following.usage.input_tokens > response.usage.input_tokens
+    rows = smollm2.wait_for_rows(key, 5)
+    assert len({row["prompt_tokens"] for row in rows}) == 2  # the same question in each API, and the one that goes on

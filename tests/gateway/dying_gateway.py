@@ -16,7 +16,8 @@ from typing import Any
 
 import uvicorn
 
-from tollway.downstream.line import DirectLine, bounded_http
+from tollway.downstream.http import bounded_http
+from tollway.downstream.line import DirectLine
 from tollway.ledger import journal
 from tollway.ledger.journal import Journal
 from tollway.ledger.ledger import Ledger

@@ -106,6 +106,7 @@ async def assert_charged_once(folder: Path, started: list[str], ended: list[str]
         assert not list((folder / "journal").glob("*.log"))
 
 
+@pytest.mark.pure
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_gateway_that_dies_between_two_writes_loses_and_doubles_nothing(
     tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tollway.errors import BudgetExceeded, PublicError, RateLimited
-from tollway.ledger.budgets import NEVER, Account, Budgets, Hold
+from tollway.ledger.budgets import NEVER, Account, Budgets, Hold, Holds
 from tollway.testing import FakeClock
 
 WAIT_S_MAX = 0.02
@@ -43,6 +43,31 @@ async def test_a_hold_is_set_aside_in_every_account_and_settled_once() -> None:
     assert (key.held, team.held, key.spent, team.spent, team.total) == (0, 0, 12, 12, 12)
     assert hold.settle(12, clock.now()) == []
     assert key.spent == 12
+
+
+async def test_what_was_added_to_a_hold_lets_nobody_in_before_the_cost_is_charged() -> None:
+    clock = FakeClock()
+    kept, key = budgets(clock), account(10)
+    holds = Holds(await kept.take([key], 4, 4))
+    more = kept.add_now([key], 4, clock.now())
+    assert more is not None
+    holds.add(more, clock.now())
+    behind = await waiting(kept, [key], 4, least=4)
+    assert holds.settle(8, clock.now()) == [("key", "a", 0, 8)]
+    assert (key.spent, key.held) == (8, 0)
+    with pytest.raises(BudgetExceeded):
+        await behind
+
+
+async def test_what_is_added_to_a_hold_that_was_settled_meanwhile_is_given_back() -> None:
+    clock = FakeClock()
+    kept, key = budgets(clock), account(10)
+    holds = Holds(await kept.take([key], 4, 4))
+    assert holds.settle(3, clock.now()) == [("key", "a", 0, 3)]
+    holds.add(await kept.take([key], 5, 5), clock.now())
+    assert (key.spent, key.held) == (3, 0)
+    assert holds.settle(3, clock.now()) == []
+    assert (key.spent, key.held) == (3, 0)
 
 
 async def test_a_hold_is_shortened_to_what_is_left_but_never_under_the_least() -> None:

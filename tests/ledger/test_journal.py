@@ -158,6 +158,7 @@ def test_segments_rotate_and_are_dropped_up_to_the_one_that_is_told(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.pure
 def test_a_segment_that_cannot_be_opened_does_not_lose_the_record_or_the_file_in_hand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tollway.calls import Cost
 from tollway.errors import BudgetExceeded, RateLimited, Unavailable
 from tollway.ledger.budgets import Account, Hold
-from tollway.ledger.leases import AGAIN_S_MAX, IDLE_LOOKS_MAX, LeasedBudgets
-from tollway.storage import KeyRecord, SpendEntry
+from tollway.ledger.leases import AGAIN_S_MAX, IDLE_LOOKS_MAX, SLICE_CALLS, SLICE_S, LeasedBudgets
+from tollway.ledger.record import CallRecord
+from tollway.storage import KeyRecord, LeaseWant, SpendEntry, Spent
 from tollway.testing.clock import FakeClock
 from tollway.testing.storage import MemoryStorage
 
@@ -51,18 +52,8 @@ class Worker:
     def settle(self, hold: Hold, cost: int) -> None:
         self._seq += 1
         charges = hold.settle(cost, self._clock.now())
-        values: dict[str, Any] = {"key": TOKEN, "user_id": None, "request_id": "r", "model": "m", "failed": False}
-        self._rows.append(
-            SpendEntry(
-                epoch=self._epoch,
-                seq=self._seq,
-                started_us=1,
-                cost_nano=cost,
-                charges=charges,
-                detail=b"",
-                **values,
-            )
-        )
+        record = CallRecord(self._epoch, self._seq, 1, 1, key=TOKEN, cost=Cost(total=cost), charges=tuple(charges))
+        self._rows.append((record, b""))
 
     async def drain(self) -> None:
         await self._storage.spend.ingest(self._rows, leased=True)
@@ -302,7 +293,7 @@ async def test_a_lowered_limit_and_spend_set_by_hand_are_obeyed_after_a_refresh(
     for worker in (one, two):
         worker.key.limit = 300
         await gateway.storage.keys.update(TOKEN, {"spend_nano": 250}, now_us=1)
-        await worker.budgets.refresh({("key", KEY): (250, 0)})
+        await worker.budgets.refresh({("key", KEY): Spent("key", KEY, 250, 250)})
     assert one.key.spent == 350  # the 100 are not stored yet
     assert two.key.spent == 250
     assert one.key.lease is not None
@@ -336,6 +327,92 @@ async def test_what_others_spent_of_a_budget_without_a_limit_is_known_after_a_re
     for worker in (one, two):
         await worker.budgets.refresh()
     assert (one.everything.spent, two.everything.spent) == (25, 20)
+
+
+async def test_who_spends_steadily_leases_for_a_minute_and_who_gives_back_begins_anew() -> None:
+    gateway = Gateway(1, limit=1_000_000)
+    (one,) = await gateway.start()
+    for _ in range(800):  # four calls of 10 a second
+        taken = one.take(10)
+        await settled()
+        await one.budgets.ask()
+        one.settle(await taken, 10)
+        gateway.clock.advance(0.25)
+    lease = one.key.lease
+    assert lease is not None
+    assert 2 * SLICE_CALLS * 10 < lease.slice <= SLICE_S * 40 + 100
+    assert lease.low > 20 * 40  # it asks while there is enough for twenty seconds
+    await one.drain()
+    everything = LeaseWant(
+        scope="key", id=KEY, period_start_us=0, limit_nano=1_000_000, granted_nano=0, least_nano=992_000, more_nano=0
+    )
+    await gateway.storage.leases.lease(2, [everything], workers=1)  # another one wants all that is left
+    await one.budgets.look()
+    assert (lease.slice, lease.room) == (0, 0)
+
+
+async def test_what_calls_hold_that_began_without_a_limit_is_known_to_the_others_once_there_is_one() -> None:
+    gateway = Gateway()
+    one, two = await gateway.start()
+    for worker in (one, two):
+        worker.key.limit = None
+    holds = [await one.take(400), await one.take(300)]
+    for worker in (one, two):
+        worker.key.limit = LIMIT
+    await one.budgets.refresh()
+    await one.budgets.ask()
+    assert gateway.storage.leases.outstanding("key", KEY) == 700
+    waiting = two.take(400)
+    await settled()
+    await two.budgets.ask()
+    await settled()
+    assert not waiting.done()
+    for hold in holds:
+        one.settle(hold, 100)
+    for _ in range(3):
+        await gateway.round()
+    assert (await waiting).amount == 400
+
+
+async def test_what_cost_more_than_was_leased_is_known_to_the_others_before_it_is_stored() -> None:
+    gateway = Gateway()
+    one, _ = await gateway.start()
+    taken = one.take(100)
+    await settled()
+    await gateway.round()
+    one.settle(await taken, 600)
+    assert one.key.lease is not None
+    one.budgets._need(one.key, 0)
+    gateway.clock.advance(AGAIN_S_MAX)
+    await one.budgets.ask()
+    assert gateway.storage.leases.outstanding("key", KEY) >= 600
+
+
+async def test_without_storage_calls_may_be_told_to_go_on_beyond_what_is_leased() -> None:
+    gateway = Gateway()
+    one, two = await gateway.start()
+    one.budgets.unleased_when_away = True
+    gateway.storage.break_down()
+    waiting = [one.take(100) for _ in range(3)]
+    await settled()
+    await one.budgets.ask()
+    holds = [await task for task in waiting]
+    assert [hold.amount for hold in holds] == [100, 100, 100]
+    one.settle(holds[0], 40)
+    gateway.storage.recover()
+    gateway.clock.advance(AGAIN_S_MAX)
+    await one.budgets.refresh()
+    await one.budgets.ask()
+    assert gateway.storage.leases.outstanding("key", KEY) >= 240  # what is held still, and what is not stored yet
+    with_it = two.take(900, 900)
+    await settled()
+    await gateway.round()
+    assert not with_it.done()
+    for hold in holds[1:]:
+        one.settle(hold, 10)
+    for _ in range(4):
+        await gateway.round()
+    assert (await with_it).amount == 900
 
 
 ACTIONS = st.lists(

@@ -241,6 +241,7 @@ async def test_segments_whose_records_are_in_storage_are_deleted(
     await worker.ledger.close()
 
 
+@pytest.mark.pure
 async def test_a_full_disk_closes_the_ledger_to_new_calls_until_all_that_was_refused_is_written_or_stored(
     storage: MemoryStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,6 +274,7 @@ async def test_a_full_disk_closes_the_ledger_to_new_calls_until_all_that_was_ref
     await following.ledger.close()
 
 
+@pytest.mark.pure
 async def test_a_disk_that_stays_full_loses_nothing_that_the_storage_takes(
     storage: MemoryStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -304,7 +306,60 @@ async def test_a_journal_that_holds_all_it_may_refuses_new_calls(
         worker.ledger.check_open()
     storage.recover()
     await until(lambda: worker.ledger.rows_drained == 40)
+    await until(lambda: not worker.ledger._is_full())  # files go after their rows are counted
     worker.ledger.check_open()
+    await worker.ledger.close()
+
+
+async def test_a_full_journal_may_be_told_to_let_calls_go_on_uncounted(
+    storage: MemoryStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journals, "SEGMENT_BYTES_MAX", 1_000)
+    worker = Worker(storage, tmp_path)
+    worker.ledger._journal_segments_max = 3
+    worker.ledger._serve_when_full = True
+    await worker.ledger.open()
+    storage.break_down()
+    worker.write(200)
+    worker.ledger.check_open()
+    kept, dropped = worker.ledger.rows_written, worker.ledger.rows_dropped
+    assert kept + dropped == 200
+    assert kept < 60
+    assert sum(path.stat().st_size for path in tmp_path.glob("*.log")) < 5_000
+    assert [trouble for trouble in worker.troubles if "written down nowhere from here on" in trouble]
+    storage.recover()
+    await until(lambda: worker.ledger.rows_drained == kept)
+    await until(lambda: f"{dropped} calls since the start" in worker.troubles[-1])
+    worker.write(5)
+    await worker.ledger.flush()
+    assert await stored(storage) == (kept + 5, 10 * kept + 50)
+    await worker.ledger.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.pure
+async def test_a_full_disk_may_be_told_to_let_calls_go_on_as_far_as_memory_goes_without_a_record(
+    storage: MemoryStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledgers, "QUEUE_ROWS_MAX", 50)
+    worker = Worker(storage, tmp_path)
+    worker.ledger._serve_when_full = True
+    await worker.ledger.open()
+    storage.break_down()
+
+    def refuse(payload: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    append = worker.ledger._journal.append
+    monkeypatch.setattr(worker.ledger._journal, "append", refuse)
+    worker.write(80)
+    worker.ledger.check_open()
+    assert (worker.ledger.rows_written, worker.ledger.rows_dropped) == (50, 30)
+    monkeypatch.setattr(worker.ledger._journal, "append", append)
+    storage.recover()
+    await worker.ledger.flush()
+    await until(lambda: worker.ledger.rows_drained == 50)
+    assert await stored(storage) == (50, 500)
     await worker.ledger.close()
 
 

@@ -14,8 +14,9 @@ import pytest
 from tollway.app import App, create_app
 from tollway.config import Config, load
 from tollway.ledger.record import CallRecord, decode_record
+from tollway.providers.registry import parameters
 from tollway.snapshot import digest_of
-from tollway.storage import KeyRecord, SpendFilter
+from tollway.storage import KeyRecord
 from tollway.testing import FakeClock, FakeUpstream
 from tollway.testing.storage import MemoryStorage
 
@@ -89,7 +90,13 @@ class Table:
         self.storage = storage
 
     def begin(
-        self, path: str, body: bytes, *, key: str = MASTER_KEY, headers: dict[str, str] | None = None
+        self,
+        path: str,
+        body: bytes,
+        *,
+        key: str = MASTER_KEY,
+        headers: dict[str, str] | None = None,
+        query: bytes = b"",
     ) -> Exchange:
         given = {"authorization": f"Bearer {key}", "content-type": "application/json", **(headers or {})}
         exchange = Exchange()
@@ -98,7 +105,7 @@ class Table:
             "http_version": "1.1",
             "method": "POST",
             "path": path,
-            "query_string": b"",
+            "query_string": query,
             "client": ("127.0.0.1", 50_000),
             "headers": [(name.lower().encode(), value.encode()) for name, value in given.items()],
         }
@@ -120,7 +127,7 @@ class Table:
     async def records(self) -> list[CallRecord]:
         """All that was written down, oldest first."""
         await self.app.ledger.flush()
-        rows, _ = await self.storage.spend.page(SpendFilter(), limit=100)
+        rows, _ = await self.storage.spend.recent(100)
         return sorted((decode_record(row.detail) for row in rows), key=lambda record: record.seq)
 
     async def record(self) -> CallRecord:
@@ -162,7 +169,7 @@ CONFIG = """
 
 def read_config(path: Path, text: str) -> Config:
     path.write_text(text)
-    return load(str(path), environ={})
+    return load(str(path), environ={}, provider_parameters=parameters())
 
 
 @pytest.fixture

@@ -4,7 +4,9 @@ import asyncio
 import struct
 from typing import Any
 
+import httpx2 as httpx
 import pytest
+from openai import APIStatusError, AsyncOpenAI
 
 from tollway.calls import Usage
 from tollway.testing import Cut, FakeReply, Gate, Pause
@@ -255,7 +257,7 @@ async def test_tokens_that_the_provider_counted_are_charged(table: Any) -> None:
     await table.post("/v1/audio/transcriptions", form(("model", b"ears-by-token")), headers=FORM)
     record = await table.record()
     assert record.usage == Usage(input=6, audio_in=14, output=45)
-    assert record.cost.total == 20 * 2_500 + 45 * 10_000
+    assert record.cost.total == 6 * 2_500 + 14 * 6_000 + 45 * 10_000
 
 
 @pytest.mark.parametrize("duration", [8.5, "8.5"])
@@ -313,7 +315,7 @@ async def test_a_model_that_ignores_the_wish_for_a_stream_is_passed_on_all_the_s
 
 
 @pytest.mark.parametrize(
-    ("model", "held"), [(b"ears", 50 * 100_000), (b"ears-by-token", 50 * 32 * 2_500 + 50 * 10 * 10_000 + 12_500 * 2)]
+    ("model", "held"), [(b"ears", 50 * 100_000), (b"ears-by-token", 50 * 32 * 6_000 + 50 * 10 * 10_000 + 7 * 6_000)]
 )
 async def test_the_hold_of_a_recording_is_the_longest_that_its_bytes_can_last(
     table: Any, model: bytes, held: int
@@ -364,3 +366,49 @@ async def test_a_recording_comes_as_a_form_or_not_at_all(table: Any) -> None:
     assert "multipart/form-data" in answer.json()["error"]["message"]
     without = form(("model", b"ears")).replace(b'"file"', b'"other"')
     assert (await table.post("/v1/audio/transcriptions", without, headers=FORM)).json()["error"]["param"] == "file"
+
+
+# --- translations --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/audio/translations",
+        "/audio/translations",
+        "/openai/v1/audio/translations",
+        "/openai/deployments/ears/audio/translations",
+    ],
+)
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # the SDK says so of this endpoint
+async def test_a_translation_is_held_charged_and_written_down(table: Any, path: str) -> None:
+    key = await table.give_key(max_budget_nano=100_000_000)
+    text = {"task": "translate", "language": "english", "duration": 8.0, "text": "Good day."}
+    table.upstream.reply_to("/v1/audio/translations", FakeReply.json(text))
+    async with sdk(table, key, path.removesuffix("/audio/translations")) as openai:
+        said = await openai.audio.translations.create(
+            model="ears", file=("a.wav", bytes(20_000)), response_format="verbose_json"
+        )
+    assert said.text == "Good day."
+    (sent,) = table.upstream.requests
+    assert b'name="model"\r\n\r\nwhisper-1\r\n' in sent.body
+    record = await table.record()
+    assert (record.call_type, record.usage, record.cost.total) == ("atranslation", Usage(seconds=8.0), 800_000)
+    assert record.held_nano == 20 * 100_000  # by the bytes of the file
+    assert (await table.storage.keys.load_all())[0].spend_nano == 800_000
+
+
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # the SDK says so of this endpoint
+async def test_a_budget_without_room_for_a_translation_refuses_it(table: Any) -> None:
+    key = await table.give_key(max_budget_nano=1_999_999)
+    async with sdk(table, key) as openai:
+        with pytest.raises(APIStatusError) as refused:
+            await openai.audio.translations.create(model="ears", file=("a.wav", bytes(20_000)))
+    assert refused.value.status_code == 422
+    assert table.upstream.requests == []
+
+
+def sdk(table: Any, key: str, base: str = "/v1") -> AsyncOpenAI:
+    transport = httpx.ASGITransport(app=table.app)
+    http_client = httpx.AsyncClient(transport=transport)
+    return AsyncOpenAI(api_key=key, base_url=f"http://gateway.example{base}", http_client=http_client, max_retries=0)

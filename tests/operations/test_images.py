@@ -3,7 +3,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import httpx2 as httpx
 import pytest
+from openai import APIStatusError, AsyncOpenAI
 
 from tollway.calls import Usage
 from tollway.testing import Cut, FakeReply, Gate
@@ -345,3 +347,46 @@ async def test_a_provider_that_answers_a_stream_with_json_is_understood(table: A
     answer = await table.post("/v1/images/generations", {"model": "pictures", "prompt": "p", "stream": True})
     assert answer.body == PICTURE
     assert (await table.record()).usage == Usage(input=10, image_in=40, image_out=4160, images=1)
+
+
+# --- variations ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("base", ["/v1", "", "/openai/v1", "/openai/deployments/pieces"])
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # the SDK says so of this endpoint
+async def test_variations_are_held_charged_and_written_down(table: Any, base: str) -> None:
+    key = await table.give_key(max_budget_nano=80_000_000)
+    table.upstream.reply_to("/v1/images/variations", FakeReply.json({"created": 1, "data": [{"url": "u"}]}))
+    async with sdk(table, key, base) as openai:
+        made = await openai.images.create_variation(image=("a.png", PNG), model="pieces", n=2)
+    assert [picture.url for picture in made.data or ()] == ["u"]
+    (sent,) = table.upstream.requests
+    assert PNG in sent.body
+    assert b'name="model"\r\n\r\nsome-painter\r\n' in sent.body
+    record = await table.record()
+    assert (record.call_type, record.usage, record.cost.total) == ("aimage_variation", Usage(images=1), 40_000_000)
+    assert record.held_nano == 80_000_000
+    assert (await table.storage.keys.load_all())[0].spend_nano == 40_000_000
+
+
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # the SDK says so of this endpoint
+async def test_a_budget_without_room_for_a_variation_refuses_it(table: Any) -> None:
+    key = await table.give_key(max_budget_nano=79_999_999)
+    async with sdk(table, key) as openai:
+        with pytest.raises(APIStatusError) as refused:
+            await openai.images.create_variation(image=("a.png", PNG), model="pieces", n=2)
+    assert refused.value.status_code == 422
+    assert table.upstream.requests == []
+
+
+async def test_a_variation_is_a_form_with_a_picture(table: Any) -> None:
+    answer = await table.post("/v1/images/variations", {"model": "pieces", "image": "u"})
+    assert (answer.status, answer.json()["error"]["param"]) == (400, "request_body")
+    answer = await table.post("/v1/images/variations", form(("model", b"pieces"), files=()), headers=FORM)
+    assert (answer.status, answer.json()["error"]["param"]) == (400, "image")
+
+
+def sdk(table: Any, key: str, base: str = "/v1") -> AsyncOpenAI:
+    transport = httpx.ASGITransport(app=table.app)
+    http_client = httpx.AsyncClient(transport=transport)
+    return AsyncOpenAI(api_key=key, base_url=f"http://gateway.example{base}", http_client=http_client, max_retries=0)

@@ -50,6 +50,19 @@ async def test_a_key_is_found_wherever_an_sdk_puts_it(gateway: SmallGateway, nam
     assert not any(key in value for value in sent.values())
 
 
+async def test_a_key_in_the_query_counts_where_googles_methods_are_called_and_nowhere_else(
+    gateway: SmallGateway,
+) -> None:
+    gateway.upstream.reply_to(None, chat_reply("Hello"))
+    query = f"alt=json&key={MASTER_KEY}".encode()
+    body = b'{"contents":[{"role":"user","parts":[{"text":"Hi"}]}]}'
+    answer = await gateway.ask(key=None, path="/v1beta/models/small:generateContent", query=query, body=body)
+    assert answer.json()["candidates"][0]["content"]["parts"][0]["text"] == "Hello"
+    assert (await gateway.ask(key=None, query=query)).status == 401
+    record = (await gateway.records())[0]
+    assert MASTER_KEY not in record.path
+
+
 async def test_the_gateways_own_header_goes_before_the_others(tmp_path: Path) -> None:
     access = AccessSettings(master_key=Secret(MASTER_KEY), key_header_name="X-Corp-Key")
     async with SmallGateway(tmp_path, config=Config(access=access)) as gateway:

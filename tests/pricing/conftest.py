@@ -8,10 +8,10 @@ from tollway.pricing.catalog import CATALOG_FILE, Catalog, load
 
 
 @pytest.fixture(scope="session")
-def catalog_bytes() -> bytes:
+def shipped_bytes() -> bytes:
     return resources.files("tollway.pricing").joinpath(CATALOG_FILE).read_bytes()
 
 
 @pytest.fixture(scope="session")
-def catalog(catalog_bytes: bytes) -> Catalog:
-    return load(catalog_bytes)
+def catalog(shipped_bytes: bytes) -> Catalog:
+    return load(shipped_bytes)

@@ -1,17 +1,29 @@
 from __future__ import annotations
 
 import gzip
+import math
 import re
+from fractions import Fraction
 from typing import Any
 
 import msgspec
 import pytest
 
-from tollway.calls import Usage
+from tollway.calls import Usage, UsageDetails
 from tollway.errors import ConfigError
 from tollway.pricing.bound import most_expensive
-from tollway.pricing.catalog import Catalog, ModelFacts, custom_price, family_of, load
+from tollway.pricing.catalog import (
+    Catalog,
+    ModelFacts,
+    custom_price,
+    family_of,
+    image_kind,
+    listed_price,
+    load,
+    place_of,
+)
 from tollway.pricing.cost import cost_of
+from tollway.pricing.price import AS_LISTED, Terms
 
 
 def small(rows: dict[str, dict[str, dict[str, Any]]]) -> Catalog:
@@ -50,7 +62,7 @@ def test_every_row_can_be_read_and_every_chat_row_with_both_token_prices_is_pric
             )
 
 
-def test_every_priced_row_has_a_bound_above_its_cost_and_no_dearer_off_peak(catalog: Catalog) -> None:
+def test_every_priced_row_has_a_bound_above_its_cost_at_all_times(catalog: Catalog) -> None:
     usage = Usage(100_000, 90_000, 10_000, 5_000, 3_000, 2_000, 5_000, 4_000, 300, 2_000, 2, 1, 10, 9.5, 3)
     bounded: dict[str, Any] = {"searches": 2, "images": 1, "characters": 10, "seconds": 9.5, "queries": 3}
     for facts in every_row(catalog):
@@ -60,8 +72,9 @@ def test_every_priced_row_has_a_bound_above_its_cost_and_no_dearer_off_peak(cata
         bound = most_expensive(price, usage.input_total, usage.output_total, **bounded)
         for tier in ("", *price.services):
             assert cost_of(msgspec.structs.replace(usage, service_tier=tier), price).total <= bound, facts.name
-        if price.off_peak:
-            assert cost_of(usage, price.off_peak.price).total <= cost_of(usage, price).total
+        for other in price.others:
+            if other.until_s == math.inf:
+                assert cost_of(usage, other.price).total <= bound, facts.name
 
 
 def test_prices_keep_every_digit_of_the_list(catalog: Catalog) -> None:
@@ -123,6 +136,8 @@ def test_max_tokens_is_the_output_limit_only_where_a_window_is_known() -> None:
         ("cohere_chat", "command-r-08-2024", "command-r-08-2024"),
         ("openai", "gpt-3.5-turbo-instruct", "gpt-3.5-turbo-instruct"),
         ("fireworks_ai", "deepseek-v3p2", "fireworks_ai/accounts/fireworks/models/deepseek-v3p2"),
+        ("replicate", "meta/meta-llama-3-70b-instruct", "replicate/meta/llama-3-70b-instruct"),
+        ("replicate", "anthropic/claude-4-sonnet:abc", "replicate/anthropic/claude-4-sonnet"),
         ("amazon_nova", "nova-lite-v1", "amazon-nova/nova-lite-v1"),
     ],
 )
@@ -160,17 +175,29 @@ def test_the_row_of_a_region_comes_before_the_row_of_the_model() -> None:
 
 
 def test_a_picture_is_priced_by_its_size_where_the_model_is_listed_only_so(catalog: Catalog) -> None:
-    assert catalog.find("azure", "dall-e-3") is None
     small_one = catalog.find_image("azure", "dall-e-3")
     large = catalog.find_image("azure", "dall-e-3", size="1024x1792", quality="hd")
     assert small_one is not None
     assert large is not None
-    assert (small_one.name, large.name) == (
-        "azure/standard/1024-x-1024/dall-e-3",
-        "azure/hd/1024-x-1792/dall-e-3",
-    )
     assert small_one.price is not None
+    assert large.price is not None
     assert cost_of(Usage(images=1), small_one.price).total == 44_000_032  # as listed, per pixel
+    assert cost_of(Usage(images=1), large.price).total == 132_000_016
+    every_size = catalog.find("azure", "dall-e-3")
+    assert every_size is not None
+    assert every_size.price is not None
+
+    def cost(size: str, quality: str, n: int = 1) -> int:
+        assert every_size is not None
+        assert every_size.price is not None
+        usage = Usage(images=n, details=UsageDetails(image_kind=image_kind(size, quality)))
+        return cost_of(usage, every_size.price).total
+
+    assert cost("", "") == cost("1024x1024", "standard") == cost("auto", "auto") == 44_000_032
+    assert cost("1024x1792", "hd", 3) == 396_000_048
+    # Neither size nor quality known, or one that is not listed: the dearest, as is what is held before.
+    assert cost_of(Usage(images=1), every_size.price).total == cost("640x480", "hd") == 132_000_016
+    assert most_expensive(every_size.price, 0, 0, images=1) == 132_000_016
     by_token = catalog.find_image("openai", "gpt-image-1", size="1024x1024", quality="low")
     assert by_token is not None
     assert by_token.name == "gpt-image-1"
@@ -224,8 +251,8 @@ def test_a_wildcard_stands_for_the_names_a_provider_takes(catalog: Catalog) -> N
         assert catalog.find("openai", name) is not None
 
 
-def test_bytes_that_hold_no_catalog_are_refused(catalog_bytes: bytes) -> None:
-    for data in (b"", b"{}", gzip.compress(b"{}"), gzip.compress(b'{"rows": []}'), catalog_bytes[:-9]):
+def test_bytes_that_hold_no_catalog_are_refused(shipped_bytes: bytes) -> None:
+    for data in (b"", b"{}", gzip.compress(b"{}"), gzip.compress(b'{"rows": []}'), shipped_bytes[:-9]):
         with pytest.raises(ConfigError, match="the model catalog cannot be read"):
             load(data)
 
@@ -300,3 +327,81 @@ def test_a_mode_may_be_written_too(catalog: Catalog) -> None:
 def test_a_price_that_cannot_be_read_is_refused(prices: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="a price cannot be read"):
         custom_price(prices, None)
+
+
+@pytest.mark.parametrize(
+    ("prices", "piece", "nano"),
+    [
+        ({"output_cost_per_image": "0.04"}, "image", 40_000_000),
+        ({"input_cost_per_character": "1.5e-05"}, "character", 15_000),
+        ({"input_cost_per_second": "0.0001"}, "second", 100_000),
+        ({"input_cost_per_query": "0.002"}, "query", 2_000_000),
+    ],
+)
+def test_a_price_for_pieces_needs_no_mode_and_no_row(prices: dict[str, Any], piece: str, nano: int) -> None:
+    price = custom_price(prices, None)
+    assert price is not None
+    assert getattr(price, piece) == nano
+
+
+def test_what_a_provider_asks_with_every_model_need_not_stand_in_its_row(catalog: Catalog) -> None:
+    usage = Usage(searches=1, details=UsageDetails(file_searches=4))
+    for provider, model, nano in (("openai", "gpt-5.4", 20_000_000), ("anthropic", "claude-haiku-4-5", 10_000_000)):
+        price = found(catalog, provider, model).price
+        assert price is not None
+        assert cost_of(usage, price).total == nano
+    mini = found(catalog, "openai", "gpt-4.1-mini").price
+    assert mini is not None
+    assert mini.search == 25_000_000  # its own row says more
+
+
+@pytest.mark.parametrize(
+    ("provider", "host", "location", "place"),
+    [
+        ("openai", "api.openai.com", "", ""),
+        ("openai", "EU.api.openai.com", "", "eu"),
+        ("openai", "us.api.openai.com", "", "us"),
+        ("openai", "jp.api.openai.com", "", "eu"),
+        ("openai", "eu.api.openai.com.example.com", "", ""),
+        ("azure", "eu.api.openai.com", "", ""),
+        ("vertex_ai", "", "global", ""),
+        ("vertex_ai", "", "", ""),
+        ("vertex_ai", "", "europe-west4", "regional"),
+        ("vertex_ai", "", "us", "regional"),
+    ],
+)
+def test_where_calls_go_is_told_by_the_address_or_the_location(
+    provider: str, host: str, location: str, place: str
+) -> None:
+    assert place_of(provider, host, location) == place
+
+
+def test_a_place_asks_a_tenth_more_for_the_tokens_of_the_models_that_say_so(catalog: Catalog) -> None:
+    newer, older = found(catalog, "openai", "gpt-5.5"), found(catalog, "openai", "gpt-4o")
+    usage = Usage(input=1_000_000, cache_read=1000, output=10_000, searches=1)
+    for facts, rate in ((newer, Fraction(11, 10)), (older, Fraction(1))):
+        assert facts.price is not None
+        price = listed_price(facts, place="eu")
+        assert price is not None
+        here, there = cost_of(usage, facts.price), cost_of(usage, price)
+        assert there.tools == here.tools > 0
+        assert there.total - there.tools == (here.total - here.tools) * rate
+        assert (price.version == facts.price.version) == (rate == 1)
+    assert listed_price(older, place="eu") is older.price
+
+
+def test_terms_are_put_on_listed_and_on_written_prices(catalog: Catalog) -> None:
+    facts = found(catalog, "openai", "gpt-4o")
+    half = Terms("*0.5", rate=Fraction(1, 2))
+    listed, written = (
+        listed_price(facts, terms=half),
+        custom_price({"input_cost_per_token": "3e-06"}, facts, terms=half),
+    )
+    assert listed is not None
+    assert facts.price is not None
+    assert written is not None
+    assert listed.version == facts.price.version + "*0.5"
+    assert cost_of(Usage(input=10, output=10), listed).total == 62_500
+    assert cost_of(Usage(input=10, output=10), written).total == 65_000
+    assert listed_price(None, terms=half) is None
+    assert custom_price({}, facts, terms=AS_LISTED) is facts.price

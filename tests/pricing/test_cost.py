@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tollway.calls import Cost, Usage
+from tollway.calls import Cost, Usage, UsageDetails
 from tollway.pricing.catalog import Catalog
 from tollway.pricing.cost import cost_of
 from tollway.pricing.price import Price, price_from_map
@@ -57,6 +57,8 @@ def expected(row: dict[str, Any], usage: Usage) -> Decimal:
         def rate(bucket: str) -> Decimal:
             key, neighbour = TOKENS[bucket]
             value = row.get(key + suffix, row.get(key))
+            if bucket == "reasoning" and Decimal(row.get(key, -1)) == Decimal(row["output_cost_per_token"]):
+                value = row.get(key + suffix) if suffix else None  # it follows the output's
             return rate(neighbour) if value is None else Decimal(value)
 
         dollars = sum((getattr(usage, bucket) * rate(bucket) for bucket in TOKENS), Decimal(0))
@@ -167,5 +169,51 @@ def test_parts_follow_their_own_exact_share() -> None:
         input_cost_per_token="1.5e-09", output_cost_per_token="2.5e-09", cache_read_input_token_cost="1e-10"
     )
     cost = cost_of(Usage(input=3, output=1, reasoning=2, cache_read=4), price)
-    assert cost == Cost(total=12, input=4, output=8, cache_read=0, reasoning=5)
+    assert cost == Cost(total=12, input=5, output=8, cache_read=0, reasoning=5)
     assert Fraction(price.rates.input, price.per_nano) == Fraction(3, 2)
+
+
+def test_cached_sound_and_pictures_have_their_own_rate_and_are_part_of_what_was_read() -> None:
+    price = price_of(
+        input_cost_per_token="1e-06",
+        output_cost_per_token="1e-06",
+        cache_read_input_token_cost="1e-07",
+        cache_read_input_audio_token_cost="3e-07",
+        cache_read_input_image_token_cost="2e-07",
+    )
+    usage = Usage(input=10, cache_read=100, details=UsageDetails(cache_read_audio=20, cache_read_image=30))
+    cost = cost_of(usage, price)
+    assert (cost.total, cost.cache_read) == (10_000 + 17_000, 50 * 100 + 20 * 300 + 30 * 200)
+
+
+def test_a_place_multiplies_tokens_and_nothing_else_on_top_of_the_tier() -> None:
+    price = price_of(
+        input_cost_per_token="5e-06",
+        output_cost_per_token="25e-06",
+        search_context_cost_per_query={"search_context_size_medium": "0.01"},
+        provider_specific_entry={"us": 1.1, "fast": 2.0},
+    )
+    usage = Usage(input=1000, output=100, searches=3, service_tier="fast", details=UsageDetails(place="us"))
+    cost = cost_of(usage, price)
+    assert cost == Cost(total=46_500_000, input=11_000_000, output=5_500_000, tools=30_000_000)
+    elsewhere = cost_of(Usage(input=1000, output=100, details=UsageDetails(place="global")), price)
+    assert elsewhere.total == 7_500_000
+
+
+def test_searches_of_files_and_of_a_size_and_sources_are_charged() -> None:
+    price = price_of(
+        input_cost_per_token="1e-06",
+        output_cost_per_token="1e-06",
+        file_search_cost_per_1k_calls="2.5",
+        citation_cost_per_token="2e-06",
+        search_context_cost_per_query={
+            "search_context_size_low": "0.005",
+            "search_context_size_medium": "0.008",
+            "search_context_size_high": "0.012",
+        },
+    )
+    details = UsageDetails(citations=10, file_searches=2, search_size="high")
+    cost = cost_of(Usage(input=1, searches=1, details=details), price)
+    assert (cost.total, cost.input, cost.tools) == (1_000 + 20_000 + 17_000_000, 21_000, 17_000_000)
+    assert cost_of(Usage(searches=1, details=UsageDetails(search_size="low")), price).total == 5_000_000
+    assert cost_of(Usage(searches=1), price).total == 8_000_000

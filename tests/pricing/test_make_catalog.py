@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from tollway.pricing.catalog import load
+from tollway.pricing.making import CORRECTIONS_FILE, catalog_bytes, read_corrections
 
 
 @pytest.fixture(scope="module")
@@ -22,43 +23,42 @@ def make_catalog() -> ModuleType:
     return module
 
 
-def source(price: str = "2.5e-06") -> bytes:
-    text = """{"about": "a", "as_of": "2026-01-02", "models": {"of nobody": {}, "m": {
-        "mode": "chat", "litellm_provider": "x", "output_cost_per_token": 0, "input_cost_per_token": PRICE}}}"""
-    return text.replace("PRICE", price).encode()
-
-
-def test_the_same_source_makes_the_same_bytes_and_they_can_be_loaded(make_catalog: ModuleType) -> None:
-    data = make_catalog.catalog_bytes(source())
-    assert data == make_catalog.catalog_bytes(source())
-    catalog = load(data)
-    assert (catalog.as_of, catalog.about, len(catalog)) == ("2026-01-02", "a", 1)
-    facts = catalog.facts("m")
-    assert facts is not None
-    assert facts.row == {
-        "mode": "chat",
-        "litellm_provider": "x",
-        "output_cost_per_token": 0,
-        "input_cost_per_token": 2.5e-06,
-    }
-
-
-def test_a_price_that_a_float_would_change_stops_the_run(make_catalog: ModuleType) -> None:
-    with pytest.raises(ValueError, match="without changing it"):
-        make_catalog.catalog_bytes(source("0.12345678901234567890123"))
-
-
-def test_the_shipped_file_is_what_the_script_makes_of_it(make_catalog: ModuleType, catalog_bytes: bytes) -> None:
-    told = json.loads(gzip.decompress(catalog_bytes))
+def test_the_shipped_file_is_what_the_script_makes_of_it(make_catalog: ModuleType, shipped_bytes: bytes) -> None:
+    told = json.loads(gzip.decompress(shipped_bytes))
     models = {
         name: {**row, "litellm_provider": provider}
         for provider, rows in told["rows"].items()
         for name, row in rows.items()
     }
     again = json.dumps({"about": told["about"], "as_of": told["as_of"], "models": models})
-    assert make_catalog.catalog_bytes(again.encode()) == catalog_bytes
+    corrections = (make_catalog.PRICING / CORRECTIONS_FILE).read_bytes()
+    assert catalog_bytes(again.encode(), corrections) == shipped_bytes
 
 
-def test_the_script_asks_for_its_source(make_catalog: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_correction_is_in_the_shipped_file_with_its_source(
+    make_catalog: ModuleType, shipped_bytes: bytes
+) -> None:
+    catalog = load(shipped_bytes)
+    for correction in read_corrections((make_catalog.PRICING / CORRECTIONS_FILE).read_bytes()):
+        facts = catalog.facts(correction.name)
+        assert facts is not None, correction.name
+        assert facts.source == correction.source
+        assert correction.why
+        prices = catalog.prices(correction.name)
+        for key, (_, right) in correction.changes.items():
+            assert prices.get(key) == right, (correction.name, key)
+
+
+def test_the_script_writes_the_file_and_asks_for_its_source(
+    make_catalog: ModuleType, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert make_catalog.main([]) == 2
     assert "SOURCE_JSON" in capsys.readouterr().err
+    source = tmp_path / "map.json"
+    row = {"mode": "chat", "litellm_provider": "x", "input_cost_per_token": 2.5e-06, "output_cost_per_token": 0}
+    source.write_text(json.dumps({"about": "a", "as_of": "2026-01-02", "models": {"m": row}}))
+    (tmp_path / CORRECTIONS_FILE).write_text('{"corrections": []}')
+    monkeypatch.setattr(make_catalog, "PRICING", tmp_path)
+    assert make_catalog.main([str(source)]) == 0
+    catalog = load((tmp_path / "model_catalog.json.gz").read_bytes())
+    assert (catalog.as_of, list(catalog.names())) == ("2026-01-02", ["m"])

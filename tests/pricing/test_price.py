@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from tollway.calls import Usage
-from tollway.pricing.price import Price, exact_nano, price_from_map, price_version
+from tollway.pricing.price import PICTURE_PIXELS_MAX, Price, Terms, exact_nano, price_from_map, price_version, uplift_in
 
 
 def priced(row: dict[str, Any], name: str = "") -> Price:
@@ -52,6 +52,7 @@ def test_rates_that_are_left_out_cost_what_their_nearest_neighbour_costs() -> No
     rates = priced(CHAT).rates
     assert msgspec.structs.asdict(rates) == {
         **dict.fromkeys(("input", "cache_read", "cache_write_5m", "cache_write_1h", "audio_in", "image_in"), 2000),
+        **dict.fromkeys(("cache_read_audio", "cache_read_image"), 2000),
         **dict.fromkeys(("output", "reasoning", "audio_out", "image_out"), 8000),
     }
     cached = priced({**CHAT, "cache_creation_input_token_cost": "3e-06", "cache_read_input_token_cost": "1e-07"}).rates
@@ -176,7 +177,7 @@ def test_tiered_pricing_charges_by_the_range_and_a_boundary_belongs_to_the_lower
 def test_a_web_search_costs_the_usual_context_size_and_is_bounded_by_the_largest() -> None:
     sizes = {"search_context_size_low": "0.03", "search_context_size_medium": "0.035", "search_context_size_high": 0.05}
     price = priced({**CHAT, "search_context_cost_per_query": sizes})
-    assert (price.search, price.search_dearest) == (35_000_000, 50_000_000)
+    assert (price.search, price.dearest.search) == (35_000_000, 50_000_000)
 
 
 def test_one_duration_listed_on_both_sides_is_one_rate() -> None:
@@ -190,10 +191,13 @@ def test_a_film_costs_what_its_dearest_resolution_costs() -> None:
     assert priced(film).second == 300_000_000
 
 
-def test_a_price_per_pixel_needs_the_size_in_the_name() -> None:
+def test_a_price_per_pixel_takes_the_size_from_the_name_or_from_the_usage() -> None:
     row = {"mode": "image_generation", "input_cost_per_pixel": "4e-08", "output_cost_per_pixel": 0}
     assert priced(row, "azure/hd/1024-x-1792/dall-e-3").image == 40 * 1024 * 1792
-    assert price_from_map(row, version="test", name="flux") is None
+    flux = priced(row, "flux")
+    assert flux.image_of("hd/512x768") == 40 * 512 * 768
+    assert flux.image_of("large") == flux.image == 40 << 20
+    assert flux.dearest.image == 40 * PICTURE_PIXELS_MAX
 
 
 def test_a_picture_made_may_be_called_input_only_where_pictures_are_made() -> None:
@@ -233,7 +237,7 @@ def test_off_peak_hours_have_their_own_price_and_version(hours: float, cheap: bo
     assert now.rates.input == (1000 if cheap else 2000)
     assert now.rates.cache_read == (100 if cheap else 200)
     assert now.version == ("test/off-peak" if cheap else "test")
-    assert now.off_peak is None or not cheap
+    assert bool(now.others) is not cheap
 
 
 def test_off_peak_weekdays_are_counted_where_the_row_says() -> None:
@@ -251,9 +255,10 @@ def test_one_off_peak_window_may_stand_without_a_list_and_wrap_past_midnight() -
     assert price.at(FRIDAY_S).rates.output == 8000
 
 
-def test_an_off_peak_price_above_the_price_is_refused() -> None:
-    with pytest.raises(ValueError, match="off_peak_pricing"):
-        priced({**CHAT, "off_peak_pricing": {"hours_utc": "16:30-00:30", "output_cost_per_token": "9e-06"}})
+def test_bounds_hold_for_the_dearest_hour() -> None:
+    price = priced({**CHAT, "off_peak_pricing": {"hours_utc": "16:30-00:30", "output_cost_per_token": "9e-06"}})
+    assert price.rates.output == 8000
+    assert price.ceilings[0].output == 9000
 
 
 def test_off_peak_weekdays_of_an_unknown_place_are_refused() -> None:
@@ -268,3 +273,127 @@ def test_a_version_changes_with_the_prices_and_with_nothing_else() -> None:
     assert len(version) == 19
     assert version == price_version("2026-11-21", {**CHAT, "mode": "chat", "supports_vision": True, "source": "x"})
     assert version != price_version("2026-11-21", {"mode": "chat", **CHAT, "output_cost_per_token": "9e-06"})
+
+
+ARGON = {
+    **CHAT,
+    "later_pricing": [
+        {"from": "2027-01-01", "input_cost_per_token": "6e-06"},
+        {"from": "2026-12-01", "input_cost_per_token": "4e-06", "output_cost_per_token": "1.75e-05"},
+    ],
+    "earlier_pricing": [{"until": "2026-10-01", "input_cost_per_token": "9e-06", "input_cost_per_request": "0.01"}],
+}
+DAY_S = 86_400
+DECEMBER_S = 1_796_083_200  # 2026-12-01 00:00 UTC
+
+
+@pytest.mark.parametrize(
+    ("now_s", "input", "output", "version"),
+    [
+        (DECEMBER_S - 62 * DAY_S, 9000, 8000, "test/before-2026-10-01"),
+        (DECEMBER_S - 61 * DAY_S, 2000, 8000, "test"),
+        (DECEMBER_S - 1, 2000, 8000, "test"),
+        (DECEMBER_S, 4000, 17500, "test/2026-12-01"),
+        (DECEMBER_S + 31 * DAY_S, 6000, 8000, "test/2027-01-01"),
+    ],
+)
+def test_a_price_holds_from_its_day_on(now_s: float, input: int, output: int, version: str) -> None:
+    price = priced(ARGON).at(now_s)
+    assert (nano(price, price.rates.input), nano(price, price.rates.output)) == (input, output)
+    assert price.version == version
+
+
+def test_bounds_hold_for_every_price_that_is_still_to_come_and_not_for_what_is_over() -> None:
+    price = priced(ARGON)
+    (ceiling,) = price.ceilings
+    assert (nano(price, ceiling.input), nano(price, ceiling.output)) == (6000, 17500)
+    assert (price.dearest.request, price.by_piece) == (0, False)
+
+
+def test_a_day_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="soon"):
+        priced({**CHAT, "later_pricing": [{"from": "soon", "input_cost_per_token": "1e-06"}]})
+
+
+def test_fast_is_a_tier_of_its_own_and_a_place_multiplies_all_tokens() -> None:
+    row = {
+        **CHAT,
+        "cache_read_input_token_cost": "2e-07",
+        "input_cost_per_token_above_200k_tokens": "4e-06",
+        "provider_specific_entry": {"us": 1.1, "fast": 2, "first_frame": "x"},
+    }
+    price = priced(row)
+    fast = price.services["fast"].rates
+    assert [nano(price, rate) for rate in (fast.input, fast.cache_read, fast.output)] == [4000, 400, 16000]
+    assert nano(price, price.rates_for(Usage(input=200_001, service_tier="fast")).input) == 8000
+    assert price.places == {"us": Fraction(11, 10)}
+    assert nano(price, price.ceilings[-1].output) == 17_600
+
+
+@pytest.mark.parametrize("factor", [0.5, 101, "much", None, True])
+def test_a_factor_out_of_all_measure_is_refused(factor: object) -> None:
+    with pytest.raises(ValueError, match="fast"):
+        priced({**CHAT, "provider_specific_entry": {"fast": factor}})
+
+
+def test_a_row_says_what_its_places_ask() -> None:
+    row = {"regional_processing_uplift_multiplier_eu": 1.1, "regional_endpoint_uplift_multiplier": "1.05"}
+    assert uplift_in(row, "eu") == Fraction(11, 10)
+    assert uplift_in(row, "regional") == Fraction(21, 20)
+    assert uplift_in(row, "us") == uplift_in(row, "") == uplift_in({}, "eu") == 1
+
+
+def test_terms_are_in_every_rate_and_each_call_pays_its_fee() -> None:
+    row = {**CHAT, "search_context_cost_per_query": {"search_context_size_low": "0.01"}, "mode": "chat"}
+    terms = Terms("*x", rate=Fraction(19, 20), tokens=Fraction(11, 10), request_nano=Fraction(1_000_000))
+    price = price_from_map(row, version="test", terms=terms)
+    assert price is not None
+    assert price.version == "test*x"
+    assert nano(price, price.rates.input) == 2000 * Fraction(19, 20) * Fraction(11, 10)
+    assert nano(price, price.search) == 9_500_000
+    assert nano(price, price.request) == nano(price, price.dearest.request) == 1_000_000
+    free = price_from_map(
+        {"mode": "chat", "input_cost_per_token": 0, "output_cost_per_token": 0}, version="", terms=terms
+    )
+    assert free is not None
+    assert not free.free
+
+
+@pytest.mark.parametrize(
+    ("row", "piece"),
+    [
+        ({"output_cost_per_image": "0.04"}, "image"),
+        ({"input_cost_per_character": "1e-06"}, "character"),
+        ({"input_cost_per_second": "0.0001"}, "second"),
+        ({"input_cost_per_query": "0.002"}, "query"),
+    ],
+)
+def test_a_price_for_pieces_needs_no_mode(row: dict[str, Any], piece: str) -> None:
+    price = price_from_map(row, version="test")
+    assert price is not None
+    assert getattr(price, piece) > 0
+    assert price.by_piece
+
+
+def test_one_price_for_tokens_without_a_mode_does_not_make_the_others_free() -> None:
+    assert price_from_map({"input_cost_per_token": "1e-06"}, version="test") is None
+
+
+def test_files_searched_and_sources_read_have_their_prices() -> None:
+    price = priced({**CHAT, "file_search_cost_per_1k_calls": 2.5, "citation_cost_per_token": "2e-06"})
+    assert (price.file_search, price.citation) == (2_500_000, 2000)
+    assert (price.by_piece, price.counted, price.free) == (False, False, False)
+
+
+def test_reasoning_that_costs_what_output_costs_does_so_in_every_tier() -> None:
+    row = {
+        **CHAT,
+        "output_cost_per_reasoning_token": 8e-06,
+        "output_cost_per_token_flex": "4e-06",
+        "output_cost_per_token_above_200k_tokens": "12e-06",
+    }
+    price = priced(row)
+    assert price.services["flex"].rates.reasoning == price.services["flex"].rates.output
+    assert price.rates_for(Usage(input=200_001)).reasoning == 12_000
+    dearer = priced({**row, "output_cost_per_reasoning_token": "9e-06"})
+    assert dearer.rates_for(Usage(input=200_001)).reasoning == dearer.rates.reasoning

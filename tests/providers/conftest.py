@@ -33,7 +33,8 @@ class Wire:
         path = bound.path(operation, bound.model_name(model))
         assert path is not None
         self.url = bound.base_url(entry, variables) + path
-        lines = bound.headers(bound.key(entry, variables), entry)
+        key = bound.key(entry, variables)
+        lines = [*bound.headers(key, entry), *bound.operation_headers(operation, key, entry)]
         assert all(name == name.lower() for name, _ in lines)
         assert len({name for name, _ in lines}) == len(lines)
         self.headers = {name.decode(): value.decode("latin-1") for name, value in lines}

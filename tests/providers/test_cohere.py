@@ -9,16 +9,34 @@ from tollway.providers import registry
 
 
 @pytest.mark.parametrize("name", ["cohere", "cohere_chat"])
-def test_what_cohere_does_not_support_is_dropped_and_said(name: str) -> None:
+def test_chat_is_spoken_in_its_own_dialect_alone(name: str) -> None:
     provider: Any = registry.find(name)
-    fields = {"n": Raw(b"1"), "store": Raw(b"true"), "max_completion_tokens": Raw(b"9"), "seed": Raw(b"1")}
-    assert sorted(provider.adapt(fields)) == ["n", "store"]
-    assert {k: bytes(v) for k, v in fields.items()} == {"seed": b"1", "max_tokens": b"9"}
+    assert provider.dialects("m") == ("cohere_chat",)
+    assert provider.chat_path("cohere_chat", "m", streaming=True) == "/v2/chat"
+
+
+def test_what_its_embeddings_do_not_support_is_dropped_and_said() -> None:
+    provider: Any = registry.find("cohere")
+    fields = {"input": Raw(b'"a"'), "dimensions": Raw(b"9"), "user": Raw(b'"u"'), "encoding_format": Raw(b'"float"')}
+    assert sorted(provider.adapt_operation("embeddings", fields)) == ["dimensions", "user"]
+    assert sorted(fields) == ["encoding_format", "input"]
 
 
 @pytest.mark.parametrize(
-    "base", ["https://api.cohere.com", "https://api.cohere.com/v2/chat", "https://api.cohere.com/v1"]
+    "base",
+    [
+        "https://proxy.example",
+        "https://proxy.example/v1",
+        "https://proxy.example/v2/chat",
+        "https://proxy.example/v2/rerank",
+        "https://proxy.example/compatibility/v1",
+    ],
 )
-def test_an_address_of_the_native_api_does_as_well(base: str, wire: Any) -> None:
-    out = wire(registry.find("cohere"), environment={"CO_API_KEY": "k"}, api_base=base)
-    assert out.url == "https://api.cohere.com/compatibility/v1/chat/completions"
+def test_an_address_of_one_of_its_doors_does_for_all(base: str, wire: Any) -> None:
+    for operation, path in (
+        ("chat", "/v2/chat"),
+        ("rerank", "/v2/rerank"),
+        ("embeddings", "/compatibility/v1/embeddings"),
+    ):
+        out = wire(registry.find("cohere"), operation, environment={"CO_API_KEY": "k"}, api_base=base)
+        assert out.url == "https://proxy.example" + path

@@ -80,7 +80,8 @@ def test_a_provider_offers_what_it_introduces_and_nothing_else(name: str) -> Non
     provider = registry.find(name)
     assert provider is not None
     offered = {operation for operation in OPERATIONS if provider.path(operation, "m") is not None}
-    assert offered == set(provider.introduction.operations)
+    ranks = {"rerank"} if provider.introduction.rerank else set()
+    assert offered == {*provider.introduction.operations, *ranks}
     assert provider.path("no_such_operation", "m") is None
 
 
@@ -116,5 +117,7 @@ def test_no_header_shows_a_key_before_it_is_asked_for(entry: Any) -> None:
         provider = registry.find(name)
         assert provider is not None
         assert not any(b"KEY" in value for _, value in provider.headers(None, entry()))
-        shown = b" ".join(value for _, value in provider.headers(Secret("KEY"), entry()))
-        assert b"KEY" in shown
+        assert not any(b"KEY" in value for _, value in provider.operation_headers("chat", None, entry()))
+        key = Secret("KEY")
+        lines = [*provider.headers(key, entry()), *provider.operation_headers("chat", key, entry())]
+        assert any(b"KEY" in value for _, value in lines)

@@ -4,6 +4,9 @@ from typing import Any
 
 import pytest
 
+from tollway.app import bare_binder
+from tollway.config.settings import Config, ModelEntry
+from tollway.pricing.catalog import Catalog
 from tollway.providers import OPERATIONS, MissingSetting, registry
 
 
@@ -14,12 +17,26 @@ def test_address_and_token_come_from_the_running_child(base: str, wire: Any) -> 
     assert out.headers == {"authorization": "Bearer token"}
 
 
-def test_it_can_chat_and_nothing_else() -> None:
+def test_it_can_chat_go_on_with_a_text_and_rank_and_nothing_else() -> None:
     provider: Any = registry.find("local")
-    assert [o for o in OPERATIONS if provider.path(o, "m")] == ["chat"]
+    assert [o for o in OPERATIONS if provider.path(o, "m")] == ["chat", "rerank"]
+    assert provider.dialects("m") == ("openai_chat", "openai_completions")
 
 
 def test_without_a_running_child_there_is_no_address(entry: Any) -> None:
     provider: Any = registry.find("local")
     with pytest.raises(MissingSetting):
         provider.base_url(entry(), {})
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("smollm2", "its model is not here: run `tollway models pull smollm2`"),
+        ("/models/own.gguf", "its model does not run here"),
+    ],
+)
+def test_what_is_to_be_done_for_a_model_that_does_not_run_is_said_as_a_person_would(model: str, said: str) -> None:
+    binder = bare_binder(Config(), Catalog({}, as_of="2026-11-22"))
+    deployment = binder.bind(ModelEntry(model_name="m", provider_model=f"local/{model}"), "m", f"local/{model}")
+    assert str(deployment.missing) == said

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,9 +8,32 @@ import pytest
 from tollway.storage import Storage, open_storage
 from tollway.testing.storage import MemoryStorage
 
+from .server import Server
 
-@pytest.fixture(params=["memory", "sqlite"])
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A PostgreSQL of the tests' own."""
+    server = Server()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def postgres_url(server: Server) -> str:
+    """A new, empty database."""
+    return server.new_database()
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Storage]:
-    opened: Storage = MemoryStorage() if request.param == "memory" else await open_storage(tmp_path / "tollway.db")
+    opened: Storage
+    if request.param == "memory":
+        opened = MemoryStorage()
+    elif request.param == "sqlite":
+        opened = await open_storage(tmp_path / "tollway.db")
+    else:
+        opened = await open_storage(request.getfixturevalue("postgres_url"))
     yield opened
     await opened.close()

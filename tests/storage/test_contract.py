@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import msgpack
 
+from tollway.calls import Usage
 from tollway.errors import StorageError
 from tollway.storage import (
     AliasTaken,
+    Holder,
     KeyExists,
     KeyFilter,
+    LeaseWant,
     Predecessor,
     SpendFilter,
     SpendGroup,
     Storage,
     open_storage,
 )
+from tollway.storage.rollups import OF_ALL, place_digest, quantile_ms, shown_name
 from tollway.testing.storage import MemoryStorage
 
 from .samples import a_call, a_key, token
+from .server import Server
 
 DAY_US = 86_400_000_000
 
@@ -158,8 +165,10 @@ async def test_what_was_spent_under_an_old_token_counts_for_the_new_one(storage:
     assert record is not None
     assert (record.spend_nano, record.total_spend_nano) == (111, 111)
     assert {was.token for was in await storage.keys.predecessors()} == {token("3")}
-    rows, total = await storage.spend.page(SpendFilter(key=token("3")), limit=10)
-    assert ([row.seq for row in rows], total) == ([3, 2, 1], 3)
+    rows = await storage.spend.page(SpendFilter(key=token("3")), limit=10)
+    assert [row.seq for row in rows] == [3, 2, 1]
+    assert await storage.spend.count(SpendFilter(key=token("3"))) == 3
+    assert [group.calls for group in await storage.spend.groups([], SpendFilter(key=token("3")))] == [3]
     assert await storage.spend.groups(["key"], SpendFilter()) == [
         SpendGroup(key=token("3"), spend_nano=111, calls=3, failed=0)
     ]
@@ -182,20 +191,13 @@ async def test_an_old_token_is_never_given_to_another_key(storage: Storage) -> N
 
 
 async def test_a_row_comes_back_as_it_was_given_and_its_detail_byte_for_byte(storage: Storage) -> None:
-    entry = a_call(
-        3, epoch=1 << 59, key=token("a"), user_id="u", team_id="t", end_user="e", failed=True, detail=bytes(range(256))
-    )
+    entry = a_call(3, epoch=1 << 59, key=token("a"), end_user="e", failed=True, metadata=bytes(range(256)))
     assert await storage.spend.ingest([entry]) == 1
     row = await storage.spend.row(1 << 59, 3)
     assert row is not None
-    assert (row.detail, row.failed, row.key, row.team_id, row.end_user) == (
-        entry.detail,
-        True,
-        token("a"),
-        "t",
-        "e",
-    )
+    assert (row.epoch, row.seq, row.started_us, row.detail) == (1 << 59, 3, 3_000_000, entry[1])
     assert await storage.spend.row(1, 3) is None
+    assert await storage.spend.row(1 << 59, 4) is None
 
 
 async def test_a_row_that_is_there_already_charges_nothing(storage: Storage) -> None:
@@ -279,7 +281,9 @@ async def test_a_period_may_begin_before_anything_was_spent(storage: Storage) ->
         max_size=12,
     )
 )
-def test_spend_is_the_sum_of_the_newest_period_whatever_comes_first_and_how_often(steps: list[tuple[Any, ...]]) -> None:
+def test_spend_is_the_sum_of_the_newest_period_whatever_comes_first_and_how_often(
+    server: Server, steps: list[tuple[Any, ...]]
+) -> None:
     """The model: each (epoch, seq) counts once; spend is what the newest known period was charged."""
     key = token("a").hex()
     charged: dict[int, tuple[int, int]] = {}
@@ -308,6 +312,7 @@ def test_spend_is_the_sum_of_the_newest_period_whatever_comes_first_and_how_ofte
         await run(MemoryStorage())
         with tempfile.TemporaryDirectory() as directory:
             await run(await open_storage(Path(directory) / "tollway.db"))
+        await run(await open_storage(server.new_database()))
 
     asyncio.run(on_all())
 
@@ -320,6 +325,21 @@ async def test_ids_of_providers_may_repeat_and_each_row_is_found(storage: Storag
     assert [row.seq for row in await storage.spend.by_request_id("id-2")] == [2]
     assert await storage.spend.by_request_id("nobody") == []
     assert await storage.spend.by_request_id("") == []
+
+
+async def test_sums_tell_endpoints_apart_and_times_do_not(storage: Storage) -> None:
+    kinds = ("acompletion", "anthropic_messages", "acompletion", "a_kind_that_nobody_knows")
+    await storage.spend.ingest([a_call(n, call_type=kind, duration_ms=5) for n, kind in enumerate(kinds)])
+    found = await storage.spend.groups(("endpoint",), SpendFilter())
+    assert [(group.endpoint, group.calls) for group in found] == [("", 1), ("/chat/completions", 2), ("/messages", 1)]
+    (times,) = await storage.spend.times(("model",), SpendFilter())
+    assert sum(times.durations.values()) == len(kinds)
+
+
+def test_a_place_without_an_endpoint_is_what_it_was_before_there_were_any() -> None:
+    place = (OF_ALL, "", b"k" * 32, "ada", None, None, "openai/gpt-4o", "gpt-4o", "openai")
+    assert place_digest((*place, "")) == blake2b(msgpack.encode(place), digest_size=16).digest()
+    assert place_digest((*place, "/messages")) != place_digest((*place, ""))
 
 
 async def test_the_newest_rows_come_first_with_the_number_of_all(storage: Storage) -> None:
@@ -340,8 +360,8 @@ async def test_rows_are_found_by_key_user_team_end_user_model_and_date(storage: 
     )
 
     async def found(**which: Any) -> list[int]:
-        rows, total = await storage.spend.page(SpendFilter(**which), limit=10)
-        assert total == len(rows)
+        rows = await storage.spend.page(SpendFilter(**which), limit=10)
+        assert await storage.spend.count(SpendFilter(**which)) == len(rows)
         return [row.seq for row in rows]
 
     assert await found(key=token("a")) == [1]
@@ -350,8 +370,6 @@ async def test_rows_are_found_by_key_user_team_end_user_model_and_date(storage: 
         assert await found(**{field: value}) == [1]
     assert await found(from_us=2_000_000) == [3, 2]
     assert await found(from_us=2_000_000, until_us=3_000_000) == [2]
-    rows, total = await storage.spend.page(SpendFilter(), limit=1, offset=1)
-    assert ([row.seq for row in rows], total) == ([2], 3)
 
 
 async def test_sums_are_grouped_by_day_key_user_and_model(storage: Storage) -> None:
@@ -376,18 +394,209 @@ async def test_sums_are_grouped_by_day_key_user_and_model(storage: Storage) -> N
     assert [group.user_id for group in await groups(["user_id"], SpendFilter())] == [None, "u"]
     assert await groups([], SpendFilter(from_us=2 * DAY_US)) == [SpendGroup(spend_nano=0, calls=0, failed=0)]
     with pytest.raises(ValueError, match="grouped"):
-        await groups(["cost_nano"], SpendFilter())  # type: ignore[list-item]
+        await groups(["spend_nano"], SpendFilter())  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="single"):
+        await groups(["day"], SpendFilter(failed=True))
 
 
-async def test_old_rows_are_forgotten_a_bounded_number_at_a_time_and_spend_stays(storage: Storage) -> None:
-    await storage.spend.ingest([a_call(n, ("global", "", 0, 100)) for n in range(1, 6)])
-    assert await storage.spend.forget_before(4_000_000, rows_max=2) == 2
-    assert [row.seq for row in (await storage.spend.recent())[0]] == [5, 4, 3]
-    assert await storage.spend.forget_before(4_000_000, rows_max=2) == 1
-    assert await storage.spend.forget_before(4_000_000, rows_max=2) == 0
+async def test_sums_by_end_user_show_the_calls_without_one_apart(storage: Storage) -> None:
+    await storage.spend.ingest(
+        [
+            a_call(1, end_user="e", cost=1),
+            a_call(2, end_user="f", cost=10, model="m"),
+            a_call(3, cost=100),
+            a_call(4, end_user="e", cost=1000, at=DAY_US),
+        ]
+    )
+    groups = storage.spend.groups
+    by_customer = [
+        (group.end_user, group.spend_nano, group.calls) for group in await groups(["end_user"], SpendFilter())
+    ]
+    assert by_customer == [(None, 100, 1), ("e", 1001, 2), ("f", 10, 1)]
+    assert [group.spend_nano for group in await groups([], SpendFilter(end_user="e"))] == [1001]
+    found = await groups(["day", "end_user"], SpendFilter(from_us=0, until_us=DAY_US, end_user="e"))
+    assert [(group.day, group.end_user, group.calls) for group in found] == [(0, "e", 1)]
+    assert [(group.model, group.calls) for group in await groups(["model"], SpendFilter(end_user="f"))] == [("m", 1)]
+
+
+async def test_a_call_counts_once_under_each_of_its_tags(storage: Storage) -> None:
+    await storage.spend.ingest([a_call(1, tags=("x", "y", "x"), cost=1), a_call(2, tags=("x",), cost=10), a_call(3)])
+    found = await storage.spend.groups(["tag"], SpendFilter())
+    assert [(group.tag, group.spend_nano, group.calls) for group in found] == [("x", 11, 2), ("y", 1, 1)]
+    assert [group.calls for group in await storage.spend.groups([], SpendFilter(tag="x"))] == [2]
+    assert [group.calls for group in await storage.spend.groups([], SpendFilter())] == [3]
+    with pytest.raises(ValueError, match="not by both"):
+        await storage.spend.groups(["tag", "end_user"], SpendFilter())
+    with pytest.raises(ValueError, match="tag"):
+        await storage.spend.page(SpendFilter(tag="x"), limit=1)
+
+
+async def test_sums_know_organisations_groups_providers_and_cached_tokens(storage: Storage) -> None:
+    usage = Usage(input=1, cache_read=20, cache_write_5m=300, cache_write_1h=4000, output=5, reasoning=60)
+    await storage.spend.ingest(
+        [
+            a_call(1, organization_id="o", model_group="g", provider="openai", usage=usage),
+            a_call(2, provider="anthropic"),
+        ]
+    )
+    (group,) = await storage.spend.groups(
+        ["organization_id", "model_group", "provider"], SpendFilter(provider="openai")
+    )
+    assert (group.organization_id, group.model_group, group.provider) == ("o", "g", "openai")
+    assert (group.input_tokens, group.output_tokens) == (4321, 65)
+    assert (group.cache_read_tokens, group.cache_write_tokens) == (20, 4300)
+    assert len(await storage.spend.groups(["provider"], SpendFilter(organization_id="o", model_group="g"))) == 1
+
+
+async def test_sums_of_days_without_calls_are_kept_once_and_do_not_change_what_is_there(storage: Storage) -> None:
+    day = 20_000
+    place = (OF_ALL, "", b"k" * 32, "ada", "red", None, "openai/gpt-4o", "gpt-4o", "openai", "")
+    sums = [(day, place, [5, 1, 700, 50, 7, 3, 2]), (day + 1, place, [1, 0, 10, 1, 1, 0, 0])]
+    assert await storage.spend.keep_days(sums) == 2
+    assert await storage.spend.keep_days([(day, place, [9, 9, 9, 9, 9, 9, 9])]) == 0
+    groups = await storage.spend.groups(("day", "team_id"), SpendFilter(team_id="red", user_id="ada"))
+    assert [(one.day, one.calls, one.failed, one.spend_nano, one.input_tokens) for one in groups] == [
+        (day, 5, 1, 700, 50),
+        (day + 1, 1, 0, 10, 1),
+    ]
+    assert (groups[0].output_tokens, groups[0].cache_read_tokens, groups[0].cache_write_tokens) == (7, 3, 2)
+
+
+async def test_a_part_of_a_day_is_added_up_call_by_call(storage: Storage) -> None:
+    times = [DAY_US // 2 - 1, DAY_US // 2, DAY_US, 2 * DAY_US - 1, 2 * DAY_US, 2 * DAY_US + 5]
+    calls = [a_call(n, at=at, cost=10**n, end_user="e", key=token("a")) for n, at in enumerate(times)]
+    await storage.spend.ingest(calls)
+
+    async def spend(**which: Any) -> int:
+        (group,) = await storage.spend.groups([], SpendFilter(**which))
+        return group.spend_nano
+
+    assert await spend(from_us=DAY_US // 2) == 111110
+    assert await spend(from_us=DAY_US // 2, until_us=2 * DAY_US + 1) == 11110
+    assert await spend(until_us=2 * DAY_US + 5) == 11111
+    assert await spend(from_us=DAY_US // 2, until_us=DAY_US - 5) == 10
+    assert await spend(from_us=2 * DAY_US + 1, until_us=2 * DAY_US + 6, key=token("a"), end_user="e") == 100000
+    assert await spend(from_us=2 * DAY_US + 1, until_us=2 * DAY_US + 6, key=token("b")) == 0
+    days = await storage.spend.groups(["day", "end_user"], SpendFilter(from_us=DAY_US // 2, until_us=2 * DAY_US + 1))
+    assert [(group.day, group.calls) for group in days] == [(0, 1), (1, 2), (2, 1)]
+
+
+async def test_a_page_goes_on_where_the_last_one_ended(storage: Storage) -> None:
+    await storage.spend.ingest([a_call(n, at=1000 + n // 3, key=token("a") if n % 2 else None) for n in range(20)])
+    for which, expected in ((SpendFilter(), 20), (SpendFilter(key=token("a")), 10)):
+        seen: list[int] = []
+        before = None
+        while page := await storage.spend.page(which, limit=3, before=before):
+            seen += [row.seq for row in page]
+            before = (page[-1].started_us, page[-1].id)
+        assert len(seen) == expected
+        assert seen == sorted(seen, reverse=True)
+
+
+async def test_rows_are_found_by_outcome_cost_session_and_who_served(storage: Storage) -> None:
+    await storage.spend.ingest(
+        [
+            a_call(1, cost=5, failed=True, session_id="s1", organization_id="o", model_group="g", provider="p"),
+            a_call(2, cost=50, session_id="s1"),
+            a_call(3, cost=500, session_id="s2"),
+        ]
+    )
+
+    async def found(**which: Any) -> list[int]:
+        rows = await storage.spend.page(SpendFilter(**which), limit=10)
+        assert await storage.spend.count(SpendFilter(**which)) == len(rows)
+        return [row.seq for row in rows]
+
+    assert await found(failed=True) == [1]
+    assert await found(failed=False) == [3, 2]
+    assert await found(cost_min_nano=50) == [3, 2]
+    assert await found(cost_min_nano=50, cost_max_nano=50) == [2]
+    assert await found(session_id="s1") == [2, 1]
+    assert await found(session_id="s1", failed=True) == [1]
+    assert await found(request_id="chatcmpl-7-2") == [2]
+    assert await found(request_id="nobody") == []
+    for field, value in (("organization_id", "o"), ("model_group", "g"), ("provider", "p")):
+        assert await found(**{field: value}) == [1]
+
+
+async def test_times_are_kept_by_day_and_model(storage: Storage) -> None:
+    calls = [a_call(n, duration_ms=n * 10, first_byte_us=n * 1_000_000 + 5_000, provider="p") for n in range(1, 101)]
+    await storage.spend.ingest([*calls, a_call(101, failed=True, duration_ms=60_000), a_call(102, model="m")])
+    (times,) = await storage.spend.times(["provider"], SpendFilter(provider="p"))
+    assert sum(times.durations.values()) == sum(times.first_bytes.values()) == 100
+    for share, ms in ((0.5, 500), (0.95, 950)):
+        found = quantile_ms(times.durations, share)
+        assert found is not None
+        assert abs(found - ms) < ms / 8
+    assert quantile_ms(times.first_bytes, 0.5) == pytest.approx(5.5)
+    by_day = await storage.spend.times(["day", "model"], SpendFilter(from_us=0, until_us=DAY_US))
+    assert [(one.day, one.model, sum(one.durations.values())) for one in by_day] == [
+        (0, "m", 1),
+        (0, "openai/gpt-4o", 100),
+    ]
+    assert await storage.spend.times(["day"], SpendFilter(from_us=DAY_US)) == []
+    with pytest.raises(ValueError, match="kept by"):
+        await storage.spend.times(["key"], SpendFilter())
+
+
+@pytest.mark.parametrize("name", ["\0", "a" * 10_000, "'; DROP TABLE spend_rows; --", "%s :token", "ü\N{SNOWMAN}"])
+async def test_names_that_clients_choose_are_only_names(storage: Storage, name: str) -> None:
+    entry = a_call(
+        1, ("end_user", name, 0, 5), end_user=name, tags=(name,), model=name, session_id=name, request_id=name
+    )
+    assert await storage.spend.ingest([entry]) == 1
+    assert await storage.spend.ingest([entry]) == 0
+    assert [row.detail for row in await storage.spend.by_request_id(name)] == [entry[1]]
+    assert [row.seq for row in await storage.spend.page(SpendFilter(session_id=name), limit=2)] == [1]
+    (group,) = await storage.spend.groups(["end_user", "model"], SpendFilter())
+    assert group.calls == 1
+    assert group.end_user == shown_name(name)
+    assert len(await storage.spend.all_spent()) == 1
+
+
+async def test_old_rows_are_forgotten_a_bounded_number_at_a_time_and_sums_stay(storage: Storage) -> None:
+    await storage.spend.ingest([a_call(n, ("global", "", 0, 100), at=n * DAY_US) for n in range(1, 6)])
+    before = await storage.spend.groups(["day"], SpendFilter())
+    forgotten = await storage.spend.forget_before(4 * DAY_US, rows_max=2)
+    assert forgotten >= 2
+    while more := await storage.spend.forget_before(4 * DAY_US, rows_max=2):
+        forgotten += more
+    assert forgotten == 3
+    assert [row.seq for row in (await storage.spend.recent())[0]] == [5, 4]
+    assert await storage.spend.by_request_id("chatcmpl-7-2") == []
+    assert await storage.spend.groups(["day"], SpendFilter()) == before
     spent = await storage.spend.spent("global", "")
     assert spent is not None
     assert spent.total_nano == 500
+    assert await storage.spend.ingest([a_call(9, at=2 * DAY_US)]) == 1
+
+
+async def test_who_holds_leases_is_known_with_its_host(storage: Storage) -> None:
+    await storage.leases.begin(5, "host-a")
+    wants = [
+        LeaseWant(scope="team", id="t", period_start_us=0, limit_nano=100, granted_nano=0, least_nano=40, more_nano=40),
+        LeaseWant(scope="team", id="u", period_start_us=0, limit_nano=100, granted_nano=0, least_nano=2, more_nano=2),
+    ]
+    await storage.leases.lease(5, wants, workers=1)
+    await storage.leases.lease(6, wants[1:], workers=1)
+    assert await storage.leases.holders() == [
+        Holder(epoch=5, host="host-a", leases=2, outstanding_nano=42),
+        Holder(epoch=6, host="", leases=1, outstanding_nano=2),
+    ]
+    await storage.leases.end(5)
+    assert [holder.epoch for holder in await storage.leases.holders()] == [6]
+
+
+async def test_whoever_waits_for_changed_keys_is_told_of_them(storage: Storage) -> None:
+    seen = await storage.key_changes()
+    waiting = asyncio.ensure_future(storage.next_key_change(seen))
+    await storage.spend.ingest([a_call(1)])
+    assert not waiting.done()
+    await storage.keys.create(a_key("a"))
+    async with asyncio.timeout(2):
+        now = await waiting
+    assert now > seen
+    assert await storage.next_key_change(seen) == now
 
 
 async def test_a_closed_storage_says_so_and_closing_twice_does_nothing(storage: Storage) -> None:

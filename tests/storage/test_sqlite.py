@@ -7,14 +7,15 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tollway.errors import StorageError
 from tollway.storage import SpendFilter, open_storage
-from tollway.storage.migrations import HEAD
-from tollway.storage.sql import _BY_REQUEST
-from tollway.storage.sqlite import RUN_ROWS_LOG2
+from tollway.storage.schemas import HEAD
+from tollway.storage.sql_spend import _row_where
+from tollway.storage.sqlite import RUN_ROWS_MAX
 
 from .samples import a_call, a_key, token
 
@@ -64,12 +65,12 @@ async def test_what_is_no_storage_is_refused(tmp_path: Path, content: bytes) -> 
             await open_storage(url)
 
 
-def test_opening_a_storage_imports_neither_sqlalchemy_nor_alembic(tmp_path: Path) -> None:
+def test_opening_a_storage_imports_nothing_of_other_databases(tmp_path: Path) -> None:
     program = (
         "import asyncio, sys; from tollway.storage import open_storage\n"
         "async def run(): await (await open_storage(sys.argv[1])).close()\n"
         "asyncio.run(run()); asyncio.run(run())\n"
-        "print([name for name in ('sqlalchemy', 'alembic', 'aiosqlite', 'fastapi') if name in sys.modules])"
+        "print([name for name in ('sqlalchemy', 'alembic', 'psycopg', 'fastapi') if name in sys.modules])"
     )
     run = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path / "t.db")], capture_output=True, text=True, check=True
@@ -80,10 +81,10 @@ def test_opening_a_storage_imports_neither_sqlalchemy_nor_alembic(tmp_path: Path
 async def test_a_batch_with_one_bad_row_is_not_kept_at_all(tmp_path: Path) -> None:
     storage = await open_storage(tmp_path / "t.db")
     with pytest.raises(StorageError) as caught:
-        await storage.spend.ingest([a_call(1, ("global", "", 0, 5)), a_call(2, model=None)])
-    assert isinstance(caught.value.__cause__, sqlite3.IntegrityError)
+        await storage.spend.ingest([a_call(1, ("global", "", 0, 5)), a_call(2, epoch=(1 << 64) - 1)])
+    assert isinstance(caught.value.__cause__, OverflowError)
     with pytest.raises(StorageError):
-        await storage.spend.ingest([a_call(1, ("global", "", 0, 5)), a_call(2, cost=1 << 64)])
+        await storage.spend.ingest([a_call(1, ("global", "", 0, 5)), a_call(2, cost=(1 << 64) - 1)])
     assert await storage.spend.recent() == ([], 0)
     assert await storage.spend.all_spent() == []
     assert await storage.spend.ingest([a_call(1)]) == 1
@@ -95,12 +96,14 @@ async def test_a_full_disk_leaves_nothing_half_done_and_heals(tmp_path: Path) ->
     writer = storage._database._writer  # type: ignore[attr-defined]
     await writer.run(lambda session: session.rows("PRAGMA max_page_count = 40"))
     with pytest.raises(StorageError) as caught:
-        await storage.spend.ingest([a_call(n, ("global", "", 0, 5), detail=b"x" * 4000) for n in range(100)])
+        await storage.spend.ingest([a_call(n, ("global", "", 0, 5), metadata=b"x" * 4000) for n in range(100)])
     assert "full" in str(caught.value.__cause__)
     assert await storage.spend.recent() == ([], 0)
     assert await storage.spend.all_spent() == []
     await writer.run(lambda session: session.rows("PRAGMA max_page_count = 100000"))
-    assert await storage.spend.ingest([a_call(n, ("global", "", 0, 5), detail=b"x" * 4000) for n in range(100)]) == 100
+    assert (
+        await storage.spend.ingest([a_call(n, ("global", "", 0, 5), metadata=b"x" * 4000) for n in range(100)]) == 100
+    )
     await storage.close()
 
 
@@ -134,37 +137,46 @@ async def test_two_programs_share_one_file(tmp_path: Path) -> None:
     await two.close()
 
 
-async def test_a_request_is_found_without_reading_every_row_however_many_runs_there_are(tmp_path: Path) -> None:
+async def test_a_request_is_found_however_many_runs_there_are_and_after_opening_again(tmp_path: Path) -> None:
     storage = await open_storage(tmp_path / "t.db")
-    rows = (1 << RUN_ROWS_LOG2) + 10
+    rows = RUN_ROWS_MAX + 600
     for start in range(0, 2 * rows, 500):
         await storage.spend.ingest([a_call(n) for n in range(start, start + 500)])
     for seq in (0, rows, 2 * rows - 1):
         assert [row.seq for row in await storage.spend.by_request_id(f"chatcmpl-7-{seq}")] == [seq]
     read = storage._database.read  # type: ignore[attr-defined]
-    runs = await read(lambda session: session.rows("SELECT count(DISTINCT run_no) FROM spend_rows"))
-    assert runs[0][0] >= 2
-    plan = await read(lambda session: session.rows(f"EXPLAIN QUERY PLAN {_BY_REQUEST}", {"crc": 1, "id": "x"}))
-    steps = " / ".join(row[-1] for row in plan)
-    assert "SEARCH r USING INDEX spend_rows_by_request (run_no=? AND request_crc=?)" in steps
-    assert "SCAN r " not in f"{steps} "
+    ((runs,),) = await read(lambda session: session.rows("SELECT count(*) FROM spend_requests"))
+    assert 2 <= runs <= 3
     await storage.close()
     again = await open_storage(tmp_path / "t.db")
     await again.spend.ingest([a_call(1, epoch=8)])
     assert len(await again.spend.by_request_id("chatcmpl-8-1")) == 1
+    assert len(await again.spend.by_request_id("chatcmpl-7-1")) == 1
+    while await again.spend.forget_before(1 << 60, rows_max=5_000):
+        pass
+    ((runs,),) = await again._database.read(  # type: ignore[attr-defined]
+        lambda session: session.rows("SELECT count(*) FROM spend_requests")
+    )
+    assert runs == 0
+    assert await again.spend.by_request_id("chatcmpl-7-1") == []
     await again.close()
 
 
-async def test_sums_and_counts_read_the_narrow_index_alone(tmp_path: Path) -> None:
+async def test_filters_and_counts_read_the_narrow_index_alone(tmp_path: Path) -> None:
     storage = await open_storage(tmp_path / "t.db")
-    await storage.spend.groups(["day", "key", "user_id", "model"], SpendFilter(from_us=1))
-    statement = (
-        "EXPLAIN QUERY PLAN SELECT started_us / 86400000000, key, model, sum(cost_nano), sum(failed), sum(input_tokens)"
-        " FROM spend_rows AS r WHERE r.started_us >= 1 AND r.key IN"
-        " (SELECT x'00' UNION ALL SELECT old FROM key_predecessors WHERE token = x'00') GROUP BY 1, 2, 3"
-    )
-    plan = await storage._database.read(lambda session: session.rows(statement))  # type: ignore[attr-defined]
-    assert any("COVERING INDEX spend_rows_by_time" in row[-1] for row in plan)
+    plans = []
+
+    def explain(session: Any) -> None:
+        for which in (
+            SpendFilter(from_us=1, key=token("a"), failed=True, cost_min_nano=1),
+            SpendFilter(end_user="e", session_id="s"),
+        ):
+            where, values = _row_where(session, which, (5, 5))
+            statement = f"EXPLAIN QUERY PLAN SELECT count(*) FROM spend_rows AS r{where}"
+            plans.append(" / ".join(row[-1] for row in session.rows(statement, values)))
+
+    await storage._database.read(explain)  # type: ignore[attr-defined]
+    assert all("SEARCH r USING COVERING INDEX spend_rows_by_time" in plan for plan in plans), plans
     await storage.close()
 
 

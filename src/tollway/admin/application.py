@@ -8,9 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from decimal import Decimal
-from enum import Enum
 from typing import Any
 
 from fastapi import FastAPI, Response
@@ -23,21 +22,44 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tollway import __version__
-from tollway.admin import Office, Principal, health, keys, models, pages, spend
-from tollway.errors import BodyTimeout, BodyTooLarge, PublicError, StorageError, Unauthenticated, Unavailable
+from tollway.admin import (
+    Office,
+    Principal,
+    activity,
+    audit,
+    budgets,
+    calculate,
+    configuration,
+    credentials,
+    customers,
+    deployments,
+    health,
+    invitations,
+    keys,
+    leases,
+    models,
+    models_admin,
+    offered,
+    organizations,
+    pages,
+    rehearsals,
+    spend,
+    spend_pages,
+    spend_totals,
+    state,
+    tags,
+    teams,
+    users,
+)
+from tollway.admin.dashboard.files import BUILT
+from tollway.admin.dashboard.sessions import Sessions
+from tollway.admin.roles import Access, judge
+from tollway.errors import BodyTimeout, BodyTooLarge, KeysMissing, PublicError, StorageError, Unavailable
 
 BODY_BYTES_MAX = 1 << 20
 BODY_S_MAX = 30.0
 
 _log = logging.getLogger("tollway.admin")
-
-
-class Access(Enum):
-    """Who may call a route."""
-
-    PUBLIC = "everybody"
-    KEY = "any valid key"
-    ADMIN = "the master key"
 
 
 class Route(Struct, frozen=True):
@@ -48,23 +70,146 @@ class Route(Struct, frozen=True):
 
 
 ROUTES = (
-    Route("POST", "/key/generate", Access.ADMIN, keys.generate),
-    Route("POST", "/key/update", Access.ADMIN, keys.update),
-    Route("POST", "/key/delete", Access.ADMIN, keys.delete),
-    Route("POST", "/key/block", Access.ADMIN, keys.block),
-    Route("POST", "/key/unblock", Access.ADMIN, keys.unblock),
-    Route("POST", "/key/regenerate", Access.ADMIN, keys.regenerate),
-    Route("POST", "/key/{key}/regenerate", Access.ADMIN, keys.regenerate_named),
+    Route("POST", "/key/generate", Access.OWN, keys.generate),
+    Route("POST", "/key/service-account/generate", Access.OWN, keys.generate_for_service),
+    Route("POST", "/key/update", Access.OWN, keys.update),
+    Route("POST", "/key/bulk_update", Access.ADMIN, keys.bulk_update),
+    Route("POST", "/key/delete", Access.OWN, keys.delete),
+    Route("POST", "/key/block", Access.OWN, keys.block),
+    Route("POST", "/key/unblock", Access.OWN, keys.unblock),
+    Route("POST", "/key/regenerate", Access.OWN, keys.regenerate),
+    Route("POST", "/key/{key}/regenerate", Access.OWN, keys.regenerate_named),
+    Route("POST", "/key/{key}/reset_spend", Access.ADMIN, keys.reset_spend),
+    Route("POST", "/key/health", Access.KEY, keys.health),
     Route("GET", "/key/info", Access.KEY, keys.info),  # a key asks about itself
-    Route("GET", "/key/list", Access.ADMIN, keys.list_keys),
-    Route("GET", "/spend/logs", Access.ADMIN, spend.logs),
-    Route("GET", "/global/spend", Access.ADMIN, spend.global_spend),
-    Route("GET", "/global/spend/logs", Access.ADMIN, spend.global_logs),
-    Route("GET", "/global/spend/report", Access.ADMIN, spend.report),
+    Route("POST", "/v2/key/info", Access.OWN, keys.infos),
+    Route("GET", "/key/list", Access.OWN, keys.list_keys),
+    Route("GET", "/key/aliases", Access.VIEWER, keys.aliases),
+    Route("POST", "/team/new", Access.OWN, teams.new),
+    Route("POST", "/team/update", Access.OWN, teams.update),
+    Route("POST", "/team/delete", Access.OWN, teams.delete),
+    Route("POST", "/team/block", Access.ADMIN, teams.block),
+    Route("POST", "/team/unblock", Access.ADMIN, teams.unblock),
+    Route("POST", "/team/member_add", Access.OWN, teams.add_member),
+    Route("POST", "/team/bulk_member_add", Access.OWN, teams.add_members),
+    Route("POST", "/team/member_update", Access.OWN, teams.update_member),
+    Route("POST", "/team/member_delete", Access.OWN, teams.delete_member),
+    Route("POST", "/team/model/add", Access.OWN, teams.add_models),
+    Route("POST", "/team/model/delete", Access.OWN, teams.delete_models),
+    Route("POST", "/team/permissions_update", Access.OWN, teams.update_permissions),
+    Route("POST", "/team/permissions_bulk_update", Access.ADMIN, teams.add_permissions),
+    Route("GET", "/team/permissions_list", Access.OWN, teams.permissions),
+    Route("GET", "/team/info", Access.OWN, teams.info),
+    Route("GET", "/team/list", Access.OWN, teams.list_teams),
+    Route("GET", "/v2/team/list", Access.OWN, teams.list_v2),
+    Route("GET", "/team/available", Access.OWN, teams.available),
+    Route("GET", "/team/daily/activity", Access.OWN, activity.of_teams),
+    Route("GET", "/team/daily/activity/aggregated", Access.OWN, activity.whole(activity.of_teams)),
+    Route("POST", "/user/new", Access.ADMIN, users.new),
+    Route("POST", "/user/update", Access.ADMIN, users.update),
+    Route("POST", "/user/bulk_update", Access.ADMIN, users.bulk_update),
+    Route("POST", "/user/delete", Access.ADMIN, users.delete),
+    Route("GET", "/user/info", Access.OWN, users.info),
+    Route("GET", "/user/list", Access.VIEWER, users.list_users),
+    Route("GET", "/user/available_roles", Access.OWN, users.available_roles),
+    Route("GET", "/user/daily/activity", Access.OWN, activity.of_users),
+    Route("GET", "/user/daily/activity/aggregated", Access.OWN, activity.whole(activity.of_users)),
+    Route("POST", "/invitation/new", Access.ADMIN, invitations.new),
+    Route("GET", "/invitation/info", Access.ADMIN, invitations.info),  # not for viewers: the id is what opens it
+    Route("POST", "/invitation/update", Access.ADMIN, invitations.update),
+    Route("POST", "/invitation/delete", Access.ADMIN, invitations.delete),
+    Route("POST", "/organization/new", Access.ADMIN, organizations.new),
+    Route("PATCH", "/organization/update", Access.ADMIN, organizations.update),
+    Route("DELETE", "/organization/delete", Access.ADMIN, organizations.delete),
+    Route("GET", "/organization/info", Access.OWN, organizations.info),
+    Route("POST", "/organization/info", Access.OWN, organizations.info_of),
+    Route("GET", "/organization/list", Access.OWN, organizations.list_organizations),
+    Route("POST", "/organization/member_add", Access.OWN, organizations.add_member),
+    Route("PATCH", "/organization/member_update", Access.OWN, organizations.update_member),
+    Route("DELETE", "/organization/member_delete", Access.OWN, organizations.delete_member),
+    Route("GET", "/organization/daily/activity", Access.OWN, activity.of_organizations),
+    Route("GET", "/organization/daily/activity/aggregated", Access.OWN, activity.whole(activity.of_organizations)),
+    *(
+        route
+        for prefix in ("/customer", "/end_user")
+        for route in (
+            Route("POST", f"{prefix}/new", Access.ADMIN, customers.new),
+            Route("POST", f"{prefix}/update", Access.ADMIN, customers.update),
+            Route("POST", f"{prefix}/delete", Access.ADMIN, customers.delete),
+            Route("POST", f"{prefix}/block", Access.ADMIN, customers.block),
+            Route("POST", f"{prefix}/unblock", Access.ADMIN, customers.unblock),
+            Route("GET", f"{prefix}/info", Access.VIEWER, customers.info),
+            Route("GET", f"{prefix}/list", Access.VIEWER, customers.list_customers),
+            Route("GET", f"{prefix}/daily/activity", Access.VIEWER, activity.of_customers),
+            Route("GET", f"{prefix}/daily/activity/aggregated", Access.VIEWER, activity.whole(activity.of_customers)),
+        )
+    ),
+    Route("POST", "/budget/new", Access.ADMIN, budgets.new),
+    Route("POST", "/budget/update", Access.ADMIN, budgets.update),
+    Route("POST", "/budget/delete", Access.ADMIN, budgets.delete),
+    Route("POST", "/budget/info", Access.VIEWER, budgets.info),
+    Route("GET", "/budget/list", Access.VIEWER, budgets.list_budgets),
+    Route("GET", "/budget/settings", Access.VIEWER, budgets.settings),
+    Route("GET", "/provider/budgets", Access.VIEWER, budgets.providers),
+    Route("POST", "/tag/new", Access.ADMIN, tags.new),
+    Route("POST", "/tag/update", Access.ADMIN, tags.update),
+    Route("POST", "/tag/delete", Access.ADMIN, tags.delete),
+    Route("POST", "/tag/info", Access.VIEWER, tags.info),
+    Route("GET", "/tag/list", Access.VIEWER, tags.list_tags),
+    Route("GET", "/tag/daily/activity", Access.VIEWER, activity.of_tags),
+    Route("GET", "/tag/daily/activity/aggregated", Access.VIEWER, activity.whole(activity.of_tags)),
+    Route("GET", "/audit", Access.VIEWER, audit.list_entries),
+    Route("GET", "/audit/{id}", Access.VIEWER, audit.one_entry),
+    Route("POST", "/model/new", Access.ADMIN, models_admin.new),
+    Route("POST", "/model/update", Access.ADMIN, models_admin.update),
+    Route("PATCH", "/model/{id}/update", Access.ADMIN, models_admin.update_named),
+    Route("POST", "/model/delete", Access.ADMIN, models_admin.delete),
+    Route("POST", "/credentials", Access.ADMIN, credentials.new),
+    Route("GET", "/credentials", Access.VIEWER, credentials.list_credentials),
+    Route("GET", "/credentials/by_name/{name}", Access.VIEWER, credentials.by_name),
+    Route("GET", "/credentials/by_model/{model_id}", Access.VIEWER, credentials.by_model),
+    Route("PATCH", "/credentials/{name}", Access.ADMIN, credentials.update),
+    Route("DELETE", "/credentials/{name}", Access.ADMIN, credentials.delete),
+    Route("GET", "/config/effective", Access.ADMIN, configuration.show),
+    Route("GET", "/spend/keys", Access.OWN_SPEND, keys.spend_by_key),
+    Route("GET", "/spend/users", Access.OWN_SPEND, users.spend_by_user),
+    Route("GET", "/spend/tags", Access.OWN_SPEND, activity.spend_by_tag),
+    Route("GET", "/spend/logs", Access.OWN_SPEND, spend.logs),
+    Route("GET", "/spend/logs/v2", Access.OWN_SPEND, spend_pages.page),
+    Route("GET", "/spend/logs/ui", Access.OWN_SPEND, spend_pages.page_with_sessions),
+    Route("GET", "/spend/logs/ui/{request_id}", Access.OWN_SPEND, spend_pages.bodies),
+    Route("GET", "/spend/logs/session/ui", Access.OWN_SPEND, spend_pages.session),
+    Route("POST", "/spend/calculate", Access.KEY, calculate.calculate),  # says what is public, and charges nobody
+    Route("GET", "/global/spend", Access.SPEND, spend.global_spend),
+    Route("GET", "/global/spend/logs", Access.SPEND, spend.global_logs),
+    Route("GET", "/global/spend/report", Access.SPEND, spend.report),
+    Route("GET", "/global/spend/keys", Access.SPEND, spend_totals.keys),
+    Route("GET", "/global/spend/models", Access.SPEND, spend_totals.models),
+    Route("GET", "/global/spend/teams", Access.SPEND, spend_totals.teams),
+    Route("GET", "/global/spend/provider", Access.SPEND, spend_totals.providers),
+    Route("GET", "/global/spend/tags", Access.SPEND, spend_totals.tags),
+    Route("GET", "/global/spend/all_tag_names", Access.SPEND, spend_totals.tag_names),
+    Route("POST", "/global/spend/end_users", Access.SPEND, spend_totals.end_users),
+    Route("POST", "/global/spend/reset", Access.ADMIN, spend_totals.reset),
+    Route("GET", "/global/activity", Access.OWN_SPEND, spend_totals.activity),
+    Route("GET", "/global/activity/model", Access.OWN_SPEND, spend_totals.activity_by_model),
+    Route("GET", "/tollway/deployments", Access.VIEWER, deployments.list_deployments),
+    Route("POST", "/tollway/deployments/release", Access.ADMIN, deployments.release),
+    Route("GET", "/tollway/deployments/timings", Access.VIEWER, deployments.timings),
+    Route("GET", "/tollway/deployments/{id}", Access.ADMIN, deployments.stored),
+    Route("GET", "/tollway/providers", Access.VIEWER, offered.providers),
+    Route("GET", "/tollway/providers/{name}/models", Access.VIEWER, offered.models),
+    Route("GET", "/tollway/state", Access.VIEWER, state.show),
+    Route("GET", "/tollway/leases", Access.ADMIN, leases.holders),
+    Route("POST", "/tollway/leases/release", Access.ADMIN, leases.release),
     Route("GET", "/model/info", Access.KEY, models.info),  # a key sees its own models
     Route("GET", "/v1/model/info", Access.KEY, models.info),
     Route("GET", "/model_group/info", Access.KEY, models.group_info),
+    Route("POST", "/utils/transform_request", Access.KEY, rehearsals.transform),  # asks nobody, and shows no secret
+    Route("GET", "/utils/supported_openai_params", Access.KEY, rehearsals.supported_parameters),
+    Route("POST", "/utils/token_counter", Access.KEY, calculate.count_tokens),
     Route("GET", "/health", Access.ADMIN, health.check),  # asks every provider, for money
+    Route("POST", "/health/test_connection", Access.ADMIN, health.test_connection),
     Route("GET", "/health/liveliness", Access.PUBLIC, health.alive),
     Route("GET", "/health/liveness", Access.PUBLIC, health.alive),
     Route("GET", "/health/readiness", Access.PUBLIC, health.ready),
@@ -74,24 +219,34 @@ ROUTES = (
 )
 
 
-def build_app(office: Office) -> FastAPI:
+def build_app(office: Office, sessions: Sessions) -> FastAPI:
+    app = assemble(office, ROUTES, sessions=sessions, without_schema=pages.PATHS)
+    app.state.built = BUILT
+    return app
+
+
+def assemble(
+    office: Office, routes: Iterable[Route], *, sessions: Sessions, without_schema: Collection[str]
+) -> FastAPI:
+    """An app of these routes behind a gate that keeps to their table."""
     # FastAPI's own pages load their scripts from another host; ours are in `pages`.
     app = FastAPI(title="Tollway", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
     app.state.office = office
     app.router.route_class = ExactRoute
-    for route in ROUTES:
+    for route in routes:
         app.add_api_route(
             route.path,
             route.endpoint,
             methods=[route.method],
-            include_in_schema=route.path not in pages.PATHS,
+            include_in_schema=route.path not in without_schema,
             name=f"{route.method} {route.path}",
             response_model=None,
         )
     app.add_exception_handler(PublicError, _answer_error)
     app.add_exception_handler(StorageError, _answer_storage_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
-    app.add_middleware(Gate, office=office, access=access_by_route(app.routes, ROUTES), routes=app.routes)
+    access = access_by_route(app.routes, routes)
+    app.add_middleware(Gate, office=office, sessions=sessions, access=access, routes=app.routes)
     return app
 
 
@@ -107,9 +262,12 @@ def access_by_route(served: Iterable[BaseRoute], declared: Iterable[Route]) -> d
 class Gate:
     """Lets in who may call a route; reads the body of those it lets in."""
 
-    def __init__(self, app: ASGIApp, *, office: Office, access: dict[str, Access], routes: list[BaseRoute]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, office: Office, sessions: Sessions, access: dict[str, Access], routes: list[BaseRoute]
+    ) -> None:
         self.app = app
         self._office = office
+        self._sessions = sessions
         self._access = access
         self._routes = routes
 
@@ -120,7 +278,7 @@ class Gate:
         try:
             for route in self._routes:
                 if route.matches(scope)[0] is Match.FULL:
-                    self._judge(scope, self._access[route.name])  # type: ignore[attr-defined]  # checked by access_by_route
+                    await self._judge(scope, self._access[route.name])  # type: ignore[attr-defined]  # checked by access_by_route
                     break
             body = await _read_body(scope, receive)
         except PublicError as error:
@@ -128,22 +286,24 @@ class Gate:
             return
         await self.app(scope, _replay(body, receive), send)
 
-    def _judge(self, scope: Scope, access: Access) -> None:
+    async def _judge(self, scope: Scope, access: Access) -> None:
         if access is Access.PUBLIC:
             return
-        principal = self._office.authenticate(scope)
-        if access is Access.ADMIN and not principal.is_admin:
-            raise _not_admin(scope["path"], principal)
+        principal = await self._who(scope)
+        judge(access, principal, scope["path"])
         scope.setdefault("state", {})["principal"] = principal
 
-
-def _not_admin(path: str, principal: Principal) -> Unauthenticated:
-    user = "None" if principal.record is None or principal.record.user_id is None else "*******"
-    return Unauthenticated(
-        "Authentication Error, Only proxy admin can be used to generate, delete, update info for new keys/users/teams. "
-        f"Route={path}. Your role=unknown. Your user_id={user}",
-        param="None",
-    )
+    async def _who(self, scope: Scope) -> Principal:
+        """Who is signed in, else whose key it is."""
+        session = await self._sessions.of(scope)
+        if session is None:
+            try:
+                return self._office.authenticate(scope)
+            except KeysMissing:
+                await self._office.fetch_keys(scope)
+                return self._office.authenticate(scope)
+        self._sessions.check_write(scope, session)
+        return session.principal
 
 
 async def _read_body(scope: Scope, receive: Receive) -> bytes:

@@ -7,21 +7,29 @@ than none. The names were taken from LiteLLM Proxy 1.106.2 (2026-11-21).
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from difflib import get_close_matches
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from tollway.admin.border import bad_request, nano_of, us_of
-from tollway.config.durations import Duration, expiry, next_reset, parse_duration
+from tollway.admin.limit_requests import (
+    Dollars,
+    checked_duration,
+    model_budgets,
+    plain,
+    rate,
+    says_nothing,
+    windows,
+    with_limits_of_metadata,
+)
+from tollway.admin.roles import SPEND_PERMISSION
+from tollway.config.durations import expiry, next_reset
 from tollway.config.settings import MoneySettings
-from tollway.errors import Rejection
 
 KEY_CHARACTERS_MIN = 16
 KEY_CHARACTERS_MAX = 1024
-LIMIT_MAX = 1 << 53
 
 #: `key_type` and the paths that such a key may call.
 KEY_TYPES = {
@@ -31,22 +39,6 @@ KEY_TYPES = {
     "read_only": ["info_routes"],
 }
 _ROUTE_GROUPS = ("llm_api_routes", "management_routes", "info_routes")
-
-
-def _dollars(value: Any) -> Any:
-    if value is None or isinstance(value, Decimal):
-        return value
-    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        try:
-            return Decimal(str(value))
-        except InvalidOperation:
-            raise PydanticCustomError(
-                "float_parsing", "Input should be a valid number, unable to parse string as a number"
-            ) from None
-    raise PydanticCustomError("float_type", "Input should be a valid number")
-
-
-Dollars = Annotated[Any, BeforeValidator(_dollars)]
 
 
 class KeyFields(BaseModel):
@@ -83,19 +75,20 @@ class KeyFields(BaseModel):
     allowed_routes: list[str] | None = None
     blocked: bool | None = None
     key: str | None = None
+    budget_id: str | None = None
+    budget_limits: list[dict[str, Any]] | None = None
+    model_max_budget: dict[str, Any] | None = None
+    model_rpm_limit: dict[str, int] | None = None
+    model_tpm_limit: dict[str, int] | None = None
+    tags: list[str] | None = None
+    permissions: dict[str, Any] | None = None
     # Known, and refused when they are set.
     agent_id: Any = None
     project_id: Any = None
     allowed_cache_controls: Any = None
     config: Any = None
-    permissions: Any = None
-    model_max_budget: Any = None
-    budget_limits: Any = None
     budget_fallbacks: Any = None
-    budget_id: Any = None
     end_user_budget_id: Any = None
-    model_rpm_limit: Any = None
-    model_tpm_limit: Any = None
     mcp_rpm_limit: Any = None
     tag_rpm_limit: Any = None
     tpd_limit: Any = None
@@ -107,7 +100,6 @@ class KeyFields(BaseModel):
     disable_global_guardrails: Any = None
     policies: Any = None
     prompts: Any = None
-    tags: Any = None
     object_permission: Any = None
     enable_prompt_caching: Any = None
     throttle_on_budget_exceeded: Any = None
@@ -155,18 +147,32 @@ _REFUSED = frozenset(
     *("key_alias", "duration", "models", "spend", "max_budget", "soft_budget", "budget_duration", "user_id", "team_id"),
     *("organization_id", "max_parallel_requests", "tpm_limit", "rpm_limit", "metadata", "aliases", "allowed_routes"),
     *("blocked", "key", "key_type", "new_key", "grace_period"),
+    *("budget_id", "budget_limits", "model_max_budget", "model_rpm_limit", "model_tpm_limit", "tags"),
+    "permissions",
 }
 _LIMITS = {"rpm_limit": "rpm_limit", "tpm_limit": "tpm_limit", "max_parallel_requests": "parallel_max"}
 _LABELS = ("key_alias", "user_id", "team_id", "organization_id", "blocked")
+
+
+_NOT_ROTATED = (
+    "is not done here: nobody would be given the new text. Ask `/key/regenerate` with a `grace_period` from a job that hands it"
+    " on, or let the key end with `duration`"
+)
+_WHY_REFUSED = {
+    "auto_rotate": _NOT_ROTATED,
+    "rotation_interval": _NOT_ROTATED,
+    "new_master_key": "is not changed by a call: set LITELLM_MASTER_KEY, or general_settings.master_key, and start anew",
+}
 
 
 def given(body: BaseModel) -> dict[str, Any]:
     """The fields that were written, `null` included; raises BadRequest for one that is set and would have no effect."""
     fields = {name: getattr(body, name) for name in body.model_fields_set}
     for name, value in fields.items():
-        if name in _REFUSED and not _says_nothing(value):
-            raise bad_request(f"{name} is not supported by this gateway yet; leave it out. Nothing was changed.", name)
-    return fields
+        if name in _REFUSED and not says_nothing(value):
+            why = _WHY_REFUSED.get(name, "is not supported by this gateway yet; leave it out")
+            raise bad_request(f"{name} {why}. Nothing was changed.", name)
+    return with_limits_of_metadata(fields)
 
 
 def with_defaults(fields: dict[str, Any], money: MoneySettings) -> dict[str, Any]:
@@ -174,7 +180,7 @@ def with_defaults(fields: dict[str, Any], money: MoneySettings) -> dict[str, Any
     filled = dict(fields)
     for source in (money.default_key_params, money.upperbound_key_params):
         for name, value in source.items():
-            if _says_nothing(filled.get(name)) and filled.get(name) is not False:
+            if says_nothing(filled.get(name)) and filled.get(name) is not False:
                 filled[name] = value
     known = GenerateKeyRequest.model_validate({name: value for name, value in filled.items() if value is not None})
     complete = given(known)
@@ -189,7 +195,7 @@ def check_bounds(fields: dict[str, Any], money: MoneySettings) -> None:
         if value is None or bound is None:
             continue
         if name in ("duration", "budget_duration"):
-            above = _duration(value, name).seconds > _duration(str(bound), name).seconds
+            above = checked_duration(value, name).seconds > checked_duration(str(bound), name).seconds
         else:
             above = Decimal(str(value)) > Decimal(str(bound))
         if above:
@@ -206,14 +212,30 @@ def record_changes(fields: dict[str, Any], money: MoneySettings, now: datetime) 
         changes["spend_nano"] = nano_of(fields["spend"], "spend")
     for name, ours in _LIMITS.items():
         if name in fields:
-            changes[ours] = _limit(fields[name], name)
+            changes[ours] = rate(fields[name], name)
     if "duration" in fields:
         changes["expires_us"] = _expires_us(fields["duration"], now)
     if "budget_duration" in fields:
         changes |= _budget_period(fields["budget_duration"], money, now)
     kept: dict[str, Any] = {
-        name: _plain(fields[name]) or None for name in ("models", "aliases", "metadata") if name in fields
+        name: plain(fields[name]) or None for name in ("models", "aliases", "metadata") if name in fields
     }
+    kept |= {name: fields[name] for name in ("budget_id", "tags") if name in fields}
+    if "permissions" in fields:
+        kept["permissions"] = _permissions(fields["permissions"])
+    kept |= {
+        name: {model: rate(value, name) for model, value in (fields[name] or {}).items()} or None
+        for name in ("model_rpm_limit", "model_tpm_limit")
+        if name in fields
+    }
+    if "budget_limits" in fields:
+        found = windows(fields["budget_limits"])
+        kept["windows"] = [[one.max_budget_nano, one.budget_duration] for one in found] or None
+    if "model_max_budget" in fields:
+        by_model = model_budgets(fields["model_max_budget"])
+        kept["model_budgets"] = {
+            model: [one.max_budget_nano, one.budget_duration] for model, one in by_model.items()
+        } or None
     if fields.get("key_type") is not None or "allowed_routes" in fields:
         kept |= _routes(fields)
     if kept:
@@ -221,7 +243,7 @@ def record_changes(fields: dict[str, Any], money: MoneySettings, now: datetime) 
     return changes
 
 
-def check_new_key(key: str) -> str:
+def check_key_text(key: str) -> str:
     """Raises BadRequest for what cannot be a key."""
     if not key.startswith("sk-"):
         shown = f"{key[:4]}****{key[-4:]}" if len(key) > 12 else "****"
@@ -237,36 +259,34 @@ def check_new_key(key: str) -> str:
 
 def grace_until(written: str | None, now: datetime) -> datetime:
     """Until when the old key opens the door. Nothing said: no longer."""
-    return expiry(_duration(written, "grace_period"), now) if written else now
-
-
-def _limit(value: int | None, name: str) -> int | None:
-    if value is not None and not 0 <= value <= LIMIT_MAX:
-        raise bad_request(f"{name} must be a whole number from 0 to {LIMIT_MAX}. Received: {value}", name)
-    return value
+    return expiry(checked_duration(written, "grace_period"), now) if written else now
 
 
 def _expires_us(written: str | None, now: datetime) -> int | None:
     if written is None or written == "-1":  # LiteLLM's word for never
         return None
-    return us_of(expiry(_duration(written, "duration"), now))
+    return us_of(expiry(checked_duration(written, "duration"), now))
 
 
 def _budget_period(written: str | None, money: MoneySettings, now: datetime) -> dict[str, Any]:
     if written is None:
         return {"budget_duration": None, "budget_reset_us": None}
     reset = next_reset(
-        _duration(written, "budget_duration"), now, timezone=money.timezone, reset_time=money.budget_reset_time
+        checked_duration(written, "budget_duration"), now, timezone=money.timezone, reset_time=money.budget_reset_time
     )
     return {"budget_duration": written, "budget_reset_us": us_of(reset)}
 
 
-def _duration(written: str, name: str) -> Duration:
-    try:
-        return parse_duration(written)
-    except ValueError as error:
-        message = f"Invalid {name} '{written}'. Use a format like '1h', '24h', '7d', or '30d'."
-        raise Rejection(message, status=400, type="bad_request_error", param=name) from error
+def _permissions(written: dict[str, Any] | None) -> dict[str, bool] | None:
+    """Raises BadRequest for one that would have no effect."""
+    for name, value in (written or {}).items():
+        if name != SPEND_PERMISSION and not says_nothing(value):
+            raise bad_request(
+                f"The permission {name!r} is not supported by this gateway; there is {SPEND_PERMISSION!r}. Nothing was"
+                " changed.",
+                "permissions",
+            )
+    return {SPEND_PERMISSION: True} if (written or {}).get(SPEND_PERMISSION) else None
 
 
 def _routes(fields: dict[str, Any]) -> dict[str, Any]:
@@ -286,20 +306,3 @@ def _routes(fields: dict[str, Any]) -> dict[str, Any]:
     if key_type is not None:
         kept["key_type"] = key_type
     return kept
-
-
-def _says_nothing(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(_says_nothing(inner) for inner in value.values())
-    return value is None or value is False or value in ("", [])
-
-
-def _plain(value: Any) -> Any:
-    """Fractions were read exactly; where they are no money they are stored as what they are in JSON."""
-    if isinstance(value, Decimal):
-        return float(value)
-    if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_plain(inner) for inner in value]
-    return value

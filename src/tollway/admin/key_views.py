@@ -10,7 +10,9 @@ from typing import Any
 
 from tollway.admin import LiveSpend
 from tollway.admin.border import MASTER_USER, dollars_of, iso, iso_z, spent_dollars, us_of
+from tollway.admin.limit_requests import shown_model_budgets
 from tollway.storage import KeyRecord
+from tollway.storage.people import key_limits
 
 _ROUTER_SETTINGS: dict[str, Any] = {
     **dict.fromkeys(
@@ -69,22 +71,19 @@ def made_key(record: KeyRecord, key: str) -> dict[str, Any]:
         "team_id": record.team_id,
         "agent_id": None,
         "max_parallel_requests": record.parallel_max,
-        "metadata": record.metadata,
+        "metadata": _metadata(record),
         "tpm_limit": record.tpm_limit,
         "rpm_limit": record.rpm_limit,
         "budget_duration": record.budget_duration,
-        "budget_limits": None,
+        "budget_limits": _windows(record),
         "allowed_cache_controls": [],
         "config": {},
-        "permissions": {},
-        "model_max_budget": {},
+        "permissions": record.fields.get("permissions") or {},
+        "model_max_budget": shown_model_budgets(key_limits(record)),
         "budget_fallbacks": {},
-        **dict.fromkeys(
-            (
-                *("model_rpm_limit", "model_tpm_limit", "mcp_rpm_limit", "tag_rpm_limit"),
-                *("guardrails", "policies", "prompts"),
-            )
-        ),
+        "model_rpm_limit": record.fields.get("model_rpm_limit"),
+        "model_tpm_limit": record.fields.get("model_tpm_limit"),
+        **dict.fromkeys(("mcp_rpm_limit", "tag_rpm_limit", "guardrails", "policies", "prompts")),
         "blocked": record.blocked,
         "aliases": record.aliases,
         "object_permission": None,
@@ -95,12 +94,13 @@ def made_key(record: KeyRecord, key: str) -> dict[str, Any]:
                     "tpd_limit",
                     "default_estimated_output_tokens",
                     "default_estimated_output_tokens_per_model",
-                    "budget_id",
                 ),
-                *("end_user_budget_id", "tags", "disable_global_guardrails", "enable_prompt_caching"),
+                *("end_user_budget_id", "disable_global_guardrails", "enable_prompt_caching"),
                 *("throttle_on_budget_exceeded", "enforced_params"),
             )
         ),
+        "budget_id": record.fields.get("budget_id"),
+        "tags": record.fields.get("tags"),
         "allowed_routes": record.allowed_routes,
         **dict.fromkeys(
             (
@@ -116,10 +116,10 @@ def made_key(record: KeyRecord, key: str) -> dict[str, Any]:
         "token_id": record.token.hex(),
         "organization_id": record.organization_id,
         "project_id": None,
-        "litellm_budget_table": _budget_table(record),
+        "litellm_budget_table": None,  # the budget that it names, where one is asked for
         "token": record.token.hex(),
-        "created_by": MASTER_USER,
-        "updated_by": MASTER_USER,
+        "created_by": record.fields.get("created_by") or MASTER_USER,
+        "updated_by": record.fields.get("updated_by") or MASTER_USER,
         "created_at": iso_z(record.created_us),
         "updated_at": iso_z(record.updated_us),
     }
@@ -146,6 +146,11 @@ def unblocked_key(record: KeyRecord, live: LiveSpend | None) -> dict[str, Any]:
     for name in ("org_id", "soft_budget"):
         del shown[name]
     return shown
+
+
+def user_key(record: KeyRecord, live: LiveSpend | None, team_alias: str | None) -> dict[str, Any]:
+    """`/user/info`."""
+    return {**unblocked_key(record, live), "team_alias": team_alias or "None"}
 
 
 def blocked_key(record: KeyRecord, live: LiveSpend | None) -> dict[str, Any]:
@@ -183,9 +188,9 @@ def _everything(record: KeyRecord, live: LiveSpend | None) -> dict[str, Any]:
         "team_id": record.team_id,
         "agent_id": None,
         "project_id": None,
-        "permissions": {},
+        "permissions": record.fields.get("permissions") or {},
         "max_parallel_requests": record.parallel_max,
-        "metadata": record.metadata,
+        "metadata": _metadata(record),
         "blocked": record.blocked,
         "tpm_limit": record.tpm_limit,
         "rpm_limit": record.rpm_limit,
@@ -200,16 +205,16 @@ def _everything(record: KeyRecord, live: LiveSpend | None) -> dict[str, Any]:
         "policies": [],
         "access_group_ids": [],
         "model_spend": {},
-        "model_max_budget": {},
+        "model_max_budget": shown_model_budgets(key_limits(record)),
         "budget_fallbacks": {},
-        "budget_id": None,
+        "budget_id": record.fields.get("budget_id"),
         "organization_id": record.organization_id,
         "org_id": record.organization_id,
         "object_permission_id": None,
         "created_at": iso(record.created_us),
-        "created_by": MASTER_USER,
+        "created_by": record.fields.get("created_by") or MASTER_USER,
         "updated_at": iso(record.updated_us),
-        "updated_by": MASTER_USER,
+        "updated_by": record.fields.get("updated_by") or MASTER_USER,
         "settings_updated_at": iso(record.updated_us) if record.updated_us != record.created_us else None,
         "last_active": iso(record.last_active_us),
         "rotation_count": 0,
@@ -217,8 +222,8 @@ def _everything(record: KeyRecord, live: LiveSpend | None) -> dict[str, Any]:
         "rotation_interval": None,
         "last_rotation_at": None,
         "key_rotation_at": None,
-        "budget_limits": None,
-        "litellm_budget_table": _budget_table(record),
+        "budget_limits": _windows(record),
+        "litellm_budget_table": None,  # the budget that it names, where one is asked for
         "litellm_organization_table": None,
         "litellm_project_table": None,
         "object_permission": None,
@@ -237,12 +242,21 @@ def _times_z(record: KeyRecord) -> dict[str, Any]:
     }
 
 
+def _windows(record: KeyRecord) -> list[dict[str, Any]] | None:
+    return [
+        {"budget_duration": window.budget_duration, "max_budget": dollars_of(window.max_budget_nano)}
+        for window in key_limits(record).windows
+    ] or None
+
+
+def _metadata(record: KeyRecord) -> dict[str, Any]:
+    """With what LiteLLM keeps in it for want of a column."""
+    more = ("model_rpm_limit", "model_tpm_limit", "tags")
+    return record.metadata | {name: record.fields[name] for name in more if record.fields.get(name)}
+
+
 def _key_type(record: KeyRecord) -> str:
     return str(record.fields.get("key_type") or "default")
-
-
-def _budget_table(record: KeyRecord) -> dict[str, Any] | None:
-    return None if record.soft_budget_nano is None else {"soft_budget": dollars_of(record.soft_budget_nano)}
 
 
 def _status(record: KeyRecord, now: datetime) -> str:

@@ -48,7 +48,7 @@ def _info(row: ModelRow) -> dict[str, Any]:
     return {
         "model_name": row.model_name,
         "litellm_params": params,
-        "model_info": {**facts, "id": row.deployment_id, "db_model": False},
+        "model_info": {**facts, "id": row.deployment_id, "db_model": bool(facts.get("db_model"))},
     }
 
 

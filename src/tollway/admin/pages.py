@@ -5,10 +5,12 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from fastapi import FastAPI, Response
-from fastapi.openapi.utils import get_openapi
+from fastapi import Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.requests import Request
+
+from tollway.admin.border import office_of
+from tollway.admin.dashboard import files
 
 #: The pages' own paths, which the OpenAPI document leaves out.
 PATHS = frozenset({"/", "/docs", "/openapi.json"})
@@ -33,6 +35,7 @@ async def front() -> Response:
         "<table>"
         "<tr><td><code>POST /v1/chat/completions</code></td><td>Talk to a model; your key goes in the"
         " <code>Authorization</code> header.</td></tr>"
+        '<tr><td><a href="/ui">/ui</a></td><td>The dashboard: spend, logs, keys, models, and a playground.</td></tr>'
         '<tr><td><a href="/docs">/docs</a></td><td>What else this address answers.</td></tr>'
         '<tr><td><a href="/openapi.json">/openapi.json</a></td><td>The same for programs.</td></tr>'
         '<tr><td><a href="/health/readiness">/health/readiness</a></td><td>Whether it is ready.</td></tr>'
@@ -41,8 +44,13 @@ async def front() -> Response:
 
 
 async def docs(request: Request) -> Response:
+    """The schema to read and to try; a plain table where the pages were not built."""
+    return await files.page("docs.html", request.app.state.built) or _table(request)
+
+
+def _table(request: Request) -> Response:
     rows = []
-    for path, operations in _document(request.app)["paths"].items():
+    for path, operations in _document(request)["paths"].items():
         for method, operation in operations.items():
             about = operation.get("description") or operation.get("summary") or ""
             rows.append(
@@ -50,19 +58,23 @@ async def docs(request: Request) -> Response:
                 f"{_fields(operation)}</td></tr>"
             )
     return _page(
-        "Tollway: the management API",
+        "Tollway: the API",
         f'<p>The whole schema is at <a href="/openapi.json">/openapi.json</a>.</p><table>{"".join(rows)}</table>',
     )
 
 
 async def openapi(request: Request) -> Response:
-    return JSONResponse(_document(request.app))
+    return JSONResponse(_document(request))
 
 
-def _document(app: FastAPI) -> dict[str, Any]:
+def _document(request: Request) -> dict[str, Any]:
+    app = request.app
     if app.openapi_schema is None:
-        app.openapi_schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
-    return app.openapi_schema
+        from tollway.admin import schema  # its many types are of use to nobody else
+
+        app.openapi_schema = schema.document(app, office_of(request).call_paths)
+    found: dict[str, Any] = app.openapi_schema
+    return found
 
 
 def _fields(operation: dict[str, Any]) -> str:

@@ -14,9 +14,21 @@ from fastapi.responses import JSONResponse
 from msgspec import structs
 from starlette.requests import Request
 
-from tollway.admin.border import DAY_US, MASTER_KEY_NAME, bad_request, office_of, spent_dollars, token_of, us_of
+from tollway.admin.border import (
+    DAY_US,
+    MASTER_KEY_NAME,
+    MASTER_USER,
+    bad_request,
+    office_of,
+    principal_of,
+    spent_dollars,
+    token_of,
+    us_of,
+)
+from tollway.admin.roles import check_sees, may_see_spend
 from tollway.admin.spend_rows import encode_rows
 from tollway.calls import ledger_key_of
+from tollway.ledger.record import decode_record
 from tollway.storage import GLOBAL_SCOPE, SpendColumn, SpendFilter, SpendGroup, SpendRow, SpendStore
 
 ROWS_MAX = 10_000
@@ -37,20 +49,19 @@ async def logs(
 ) -> Response:
     """Finished calls. With dates, one sum a day, unless `summarize=false`; else rows, the newest 10 000.
 
-    When there are more, `x-tollway-truncated` says so and `x-tollway-total` how many.
+    For who may not see all, the own ones. When there are more, `x-tollway-truncated` says so and `x-tollway-total` how many.
     """
-    store = await _store(request)
     folder = office_of(request).bodies_folder
     if request_id is not None:
-        ours = ledger_key_of(request_id)
-        row = await store.row(*ours) if ours is not None else None
-        return await _answer_rows([row] if row is not None else await store.by_request_id(request_id), folder)
-    which = _filter(api_key, user_id, start_date, end_date)
+        return await _answer_rows(await found_rows(request, request_id), folder)
+    which = wanted_calls(api_key, seen_user(request, user_id), start_date, end_date)
+    store = await flushed(request)
     dated = which.from_us is not None or which.until_us is not None
     if dated and summarize:
         groups = await store.groups(("day", "key", "user_id", "model"), which)
         return JSONResponse(_by_day(groups, which))
-    rows, total = await store.page(which, limit=ROWS_MAX)
+    rows = await store.page(which, limit=ROWS_MAX)
+    total = await store.count(which) if len(rows) == ROWS_MAX else len(rows)
     return await _answer_rows(rows, folder, total)
 
 
@@ -69,11 +80,11 @@ async def global_spend(request: Request) -> dict[str, Any]:
 
 async def global_logs(request: Request, api_key: str | None = None) -> list[dict[str, Any]]:
     """One sum a day for the last thirty days."""
-    store = await _store(request)
+    store = await flushed(request)
     today = office_of(request).now().date()
-    which = _filter(api_key, None, (today - timedelta(days=29)).isoformat(), today.isoformat())
+    which = wanted_calls(api_key, None, (today - timedelta(days=29)).isoformat(), today.isoformat())
     groups = await store.groups(("day",), which)
-    return [{"date": _day(group), "spend": spent_dollars(group.spend_nano)} for group in groups]
+    return [{"date": day_of(group), "spend": spent_dollars(group.spend_nano)} for group in groups]
 
 
 async def report(
@@ -87,9 +98,9 @@ async def report(
     customer_id: str | None = None,
 ) -> list[dict[str, Any]]:
     """Sums by day and team or customer, or by key; each with its models."""
-    store = await _store(request)
+    store = await flushed(request)
     which = structs.replace(
-        _filter(api_key, internal_user_id, start_date, end_date), team_id=team_id, end_user=customer_id
+        wanted_calls(api_key, internal_user_id, start_date, end_date), team_id=team_id, end_user=customer_id
     )
     if group_by == "api_key":
         return _by_key(await store.groups(("key", "model"), which))
@@ -100,7 +111,24 @@ async def report(
     return _by_day_and(groups, "customers", "customer", "end_user")
 
 
-async def _store(request: Request) -> SpendStore:
+def seen_user(request: Request, user_id: str | None) -> str | None:
+    """Whose calls are shown to who asks for those of `user_id`: everybody's (None) or one's. Raises Forbidden."""
+    principal = principal_of(request)
+    return user_id if may_see_spend(principal) else check_sees(principal, user_id)
+
+
+async def found_rows(request: Request, request_id: str) -> list[SpendRow]:
+    """The calls with an id, ours or a provider's, that may be seen by who asks."""
+    store = await flushed(request)
+    whose = seen_user(request, None)
+    ours = ledger_key_of(request_id)
+    row = await store.row(*ours) if ours is not None else None
+    rows = [row] if row is not None else await store.by_request_id(request_id)
+    return [row for row in rows if whose is None or decode_record(row.detail).user_id == whose]
+
+
+async def flushed(request: Request) -> SpendStore:
+    """The storage, once every call that was settled until now is in it."""
     office = office_of(request)
     await office.flush()
     return office.storage.spend
@@ -115,8 +143,8 @@ async def _answer_rows(rows: Sequence[SpendRow], folder: Path | None, total: int
     return Response(body, media_type="application/json", headers=headers)
 
 
-def _filter(api_key: str | None, user_id: str | None, start_date: str | None, end_date: str | None) -> SpendFilter:
-    master = api_key == MASTER_KEY_NAME
+def wanted_calls(api_key: str | None, user_id: str | None, start_date: str | None, end_date: str | None) -> SpendFilter:
+    master = MASTER_KEY_NAME in (api_key, _key_of(user_id))
     from_us = None if start_date is None else us_of(_moment(start_date, "start_date"))
     until_us = None
     if end_date is not None:
@@ -126,12 +154,17 @@ def _filter(api_key: str | None, user_id: str | None, start_date: str | None, en
     if from_us is not None and until_us is not None and until_us - from_us > DAYS_MAX * DAY_US:
         raise bad_request(f"At most {DAYS_MAX} days can be asked for at once.", "end_date")
     return SpendFilter(
-        key=None if api_key is None or master else token_of(api_key),
+        key=None if api_key in (None, MASTER_KEY_NAME) else token_of(api_key),
         master_key=master,
-        user_id=user_id,
+        user_id=None if user_id == MASTER_USER else user_id,
         from_us=from_us,
         until_us=until_us,
     )
+
+
+def _key_of(user_id: str | None) -> str | None:
+    """Nobody is behind the master key; what is asked of its user is asked of itself."""
+    return MASTER_KEY_NAME if user_id == MASTER_USER else None
 
 
 def _moment(written: str, name: str) -> datetime:
@@ -176,25 +209,27 @@ def _days(groups: Sequence[SpendGroup], which: SpendFilter) -> range:
 def _sums(groups: Sequence[SpendGroup], column: SpendColumn) -> dict[str, int]:
     sums: dict[str, int] = {}
     for group in groups:
-        name = _shown(group, column)
+        name = name_of(group, column)
         sums[name] = sums.get(name, 0) + group.spend_nano
     return sums
 
 
-def _shown(group: SpendGroup, column: SpendColumn) -> str:
+def name_of(group: SpendGroup, column: SpendColumn) -> str:
     if column == "key":
         return MASTER_KEY_NAME if group.key is None else group.key.hex()
+    if column == "user_id" and group.user_id is None and group.key is None:
+        return MASTER_USER
     return str(getattr(group, column) or "")
 
 
-def _day(group: SpendGroup) -> str:
-    return (_FIRST_DAY + timedelta(days=group.day or 0)).isoformat()
+def day_of(group: SpendGroup, written: str = "%Y-%m-%d") -> str:
+    return (_FIRST_DAY + timedelta(days=group.day or 0)).strftime(written)
 
 
 def _by_key(groups: Sequence[SpendGroup]) -> list[dict[str, Any]]:
     keys: dict[str, list[SpendGroup]] = {}
     for group in groups:
-        keys.setdefault(_shown(group, "key"), []).append(group)
+        keys.setdefault(name_of(group, "key"), []).append(group)
     return [
         {
             "api_key": key,
@@ -216,8 +251,8 @@ def _totals(groups: Sequence[SpendGroup]) -> dict[str, Any]:
 def _by_day_and(groups: Sequence[SpendGroup], plural: str, label: str, column: SpendColumn) -> list[dict[str, Any]]:
     days: dict[str, dict[str, list[SpendGroup]]] = {}
     for group in groups:
-        name = _shown(group, column) or "Unassigned"
-        days.setdefault(_day(group), {}).setdefault(name, []).append(group)
+        name = name_of(group, column) or "Unassigned"
+        days.setdefault(day_of(group), {}).setdefault(name, []).append(group)
     return [
         {
             "group_by_day": f"{day}T00:00:00+00:00",
@@ -230,7 +265,7 @@ def _by_day_and(groups: Sequence[SpendGroup], plural: str, label: str, column: S
                             "model": group.model,
                             "spend": spent_dollars(group.spend_nano),
                             "total_tokens": group.input_tokens + group.output_tokens,
-                            "api_key": _shown(group, "key"),
+                            "api_key": name_of(group, "key"),
                         }
                         for group in members
                     ],

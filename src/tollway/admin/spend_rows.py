@@ -19,6 +19,24 @@ from tollway.storage.bodies import read_bodies
 #: Under this name a row's metadata holds what only this gateway knows.
 OWN = "tollway"
 
+#: What LiteLLM's metadata tells of things that are not here, or not kept.
+_NOT_KEPT: dict[str, Any] = {
+    **dict.fromkeys(
+        (
+            *("max_retries", "batch_models", "batch_successful_requests", "batch_failed_requests", "azure_spillover"),
+            *("actor_agent_id", "target_agent_id", "billing_agent_id", "agent_execution_mode", "eval_information"),
+            *("router_metadata", "routing_decision", "autorouter_savings", "autorouter_savings_estimate"),
+            *("autorouter_baseline_observation", "compression_savings", "internal_call_origin", "proxy_server_request"),
+            *("guardrail_information", "mcp_tool_call_metadata", "vector_store_request_metadata"),
+            *("verified_human_user_id", "cold_storage_object_key", "litellm_gateway_injected_cache"),
+            *("user_api_key_project_id", "user_api_key_project_alias", "user_api_key_team_alias"),
+            "litellm_overhead_time_ms",
+        )
+    ),
+    "litellm_roi_estimator": False,
+    "used_client_oauth_token": False,
+}
+
 
 #: Bodies in one answer, newest rows first; those of further rows are left out and come when a row is asked for by its id.
 BODIES_BYTES_MAX = 16 << 20
@@ -30,16 +48,23 @@ def encode_rows(rows: Iterable[SpendRow], bodies_folder: Path | None = None) -> 
     shown = []
     for row in rows:
         record = decode_record(row.detail)
-        bodies = None
         if bodies_folder is not None and record.body_ref is not None and record.body_ref.length <= left:
             left -= record.body_ref.length
-            ref = record.body_ref
-            bodies = read_bodies(bodies_folder, record.epoch, ref.segment, ref.offset, record.seq)
-        shown.append(spend_row(row, record, bodies))
+            shown.append(with_bodies(record, bodies_folder))
+        else:
+            shown.append(spend_row(record))
     return json.encode(shown)
 
 
-def spend_row(row: SpendRow, record: CallRecord, bodies: tuple[bytes, bytes] | None = None) -> dict[str, Any]:
+def with_bodies(record: CallRecord, folder: Path | None) -> dict[str, Any]:
+    """A row with what the call asked and was answered, where that is kept. Reads a file."""
+    ref = record.body_ref
+    if folder is None or ref is None:
+        return spend_row(record)
+    return spend_row(record, read_bodies(folder, record.epoch, ref.segment, ref.offset, record.seq))
+
+
+def spend_row(record: CallRecord, bodies: tuple[bytes, bytes] | None = None) -> dict[str, Any]:
     request, reply = (_shown_body(bodies[0]), _shown_body(bodies[1])) if bodies is not None else ({}, {})
     usage = record.usage or Usage()
     key = MASTER_KEY_NAME if record.key is None else record.key.hex()
@@ -55,7 +80,7 @@ def spend_row(row: SpendRow, record: CallRecord, bodies: tuple[bytes, bytes] | N
         "endTime": iso_z(record.ended_us),
         "request_duration_ms": (record.ended_us - record.started_us) // 1000,
         "completionStartTime": iso_z(record.first_byte_us or record.ended_us),
-        "model": row.model,
+        "model": record.provider_model or record.model,
         "model_id": record.deployment_id,
         "model_group": record.model_group,
         "custom_llm_provider": record.provider,
@@ -85,13 +110,15 @@ def spend_row(row: SpendRow, record: CallRecord, bodies: tuple[bytes, bytes] | N
 
 def _metadata(record: CallRecord, usage: Usage, key: str) -> dict[str, Any]:
     usage_object = _usage_object(usage)
+    asked = _client_metadata(record.metadata)
     return {
+        **_NOT_KEPT,
         "status": "failure" if record.failed else None,
         "user_agent": record.user_agent,
         "usage_object": usage_object if record.usage is not None else None,
         "user_api_key": key,
         "user_api_key_alias": record.key_alias,
-        "user_api_key_user_id": record.user_id,
+        "user_api_key_user_id": record.user_id or (MASTER_USER if record.key is None else None),
         "user_api_key_team_id": record.team_id,
         "user_api_key_org_id": record.organization_id,
         "cost_breakdown": _cost_breakdown(record, usage),
@@ -99,7 +126,11 @@ def _metadata(record: CallRecord, usage: Usage, key: str) -> dict[str, Any]:
             "prompt_tokens_details": usage_object["prompt_tokens_details"],
             "completion_tokens_details": usage_object["completion_tokens_details"],
             "cache_read_input_tokens": usage.cache_read,
-            "cache_creation_input_tokens": usage.cache_write_5m + usage.cache_write_1h,
+            **(
+                {"cache_creation_input_tokens": written}
+                if (written := usage.cache_write_5m + usage.cache_write_1h)
+                else {}
+            ),
         },
         "litellm_call_id": call_id(record.epoch, record.seq),
         "attempted_retries": record.retries,
@@ -108,8 +139,9 @@ def _metadata(record: CallRecord, usage: Usage, key: str) -> dict[str, Any]:
         "error_information": _error(record) if record.failed else None,
         "requester_ip_address": record.client_ip,
         "applied_guardrails": [],
-        "spend_logs_metadata": _client_metadata(record.metadata),
+        "spend_logs_metadata": asked.get("spend_logs_metadata") if isinstance(asked, dict) else None,
         OWN: {
+            "metadata": asked,
             "path": record.path,
             "streamed": record.streamed,
             "cost_nano": record.cost.total,
@@ -155,14 +187,16 @@ def _cost_breakdown(record: CallRecord, usage: Usage) -> dict[str, Any]:
     cost = record.cost
     return {
         "input_cost": spent_dollars(cost.input + cost.cache_read + cost.cache_write),
-        "output_cost": spent_dollars(cost.output + cost.reasoning),
+        "output_cost": spent_dollars(cost.output),  # reasoning is a part of it
         "cache_read_cost": spent_dollars(cost.cache_read),
-        "cache_creation_cost": spent_dollars(cost.cache_write),
+        **({"cache_creation_cost": spent_dollars(cost.cache_write)} if cost.cache_write else {}),
         "reasoning_cost": spent_dollars(cost.reasoning),
         "tool_usage_cost": spent_dollars(cost.tools),
         "total_cost": spent_dollars(cost.total),
         "original_cost": spent_dollars(cost.total),
         "service_tier": usage.service_tier or None,
+        "data_residency": None,
+        "vertex_location": None,
         "discount_percent": 0.0,
         "discount_amount": 0.0,
         "margin_percent": 0.0,

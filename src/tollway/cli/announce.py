@@ -16,13 +16,19 @@ MODELS_SHOWN_MAX = 12
 _NO_BODIES = "not stored (store_prompts_in_spend_logs: true under general_settings stores them)"
 
 
-def announcement(prepared: Prepared, *, host: str, port: int, tls: bool, warnings: Iterable[str]) -> str:
-    """The text, without a newline at its end. It holds a master key made just now: print it, log it nowhere."""
+def announcement(
+    prepared: Prepared, *, host: str, port: int, tls: bool, warnings: Iterable[str], greeted: bool = False
+) -> str:
+    """The text, without a newline at its end. It holds a master key made just now: print it, log it nowhere.
+
+    `greeted`: how to get in is told below it.
+    """
     url = url_of(host, port, tls=tls)
     lines = [
         f"Tollway {__version__}",
         "",
         f"  Serving  {url}{' and every other address of this machine' if host in {EVERYWHERE, '::'} else ''}",
+        f"  Pages    {url}/ui (sign in with the master key), {url}/docs",
         f"  Models   {_models(prepared.models)}",
         f"  Data     {prepared.data_path}",
         f"  Bodies   {prepared.bodies_path or _NO_BODIES}",
@@ -33,7 +39,8 @@ def announcement(prepared: Prepared, *, host: str, port: int, tls: bool, warning
             f"  Master key, made just now and kept in {prepared.master_key_path}, which only you can read:",
             f"  {prepared.master_key_made.reveal()}",
         ]
-    lines += ["", "  Make a key for a caller:", f"  {_make_a_key(url, prepared)}"]
+    if not greeted:
+        lines += ["", "  Make a key for a caller:", f"  {_make_a_key(url, prepared)}"]
     told = [*prepared.warnings, *warnings]
     if told:
         lines += ["", *(f"  warning: {sentence}" for sentence in told)]

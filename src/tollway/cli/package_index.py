@@ -11,9 +11,11 @@ import base64
 import configparser
 import hashlib
 import html.parser
+import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -58,6 +60,31 @@ def pull(model: PulledModel, folder: Path, *, say: Callable[[str], None], progre
         os.replace(brought, target)
     say(f"{model.name} is ready: {target}")
     return target
+
+
+def install_llama_cpp(*, say: Callable[[str], None]) -> None:
+    """Installs what `tollway[local]` asks for beside this program. Raises Refused where neither uv nor pip can."""
+    wanted = [
+        text.partition(";")[0].strip()
+        for text in importlib.metadata.requires("tollway") or ()
+        if re.search(r"extra\s*==\s*['\"]local['\"]", text)
+    ]
+    failures: list[str] = []
+    uv = os.environ.get("UV") or shutil.which("uv")
+    ways = [[uv, "pip", "install", "--python", sys.executable]] if uv is not None else []
+    ways += [[sys.executable, "-m", "pip", "install"]] if importlib.util.find_spec("pip") is not None else []
+    for way in ways:
+        try:
+            say(f"installing {' '.join(wanted)}")
+            _run([*way, "--only-binary", ":all:", *wanted])
+            importlib.invalidate_caches()
+            return
+        except _NotBrought as failure:
+            failures.append(str(failure))
+    why = f" ({'; '.join(failures)})" if failures else ""
+    raise Refused(
+        f"llama.cpp could not be installed{why}: install it with pip install 'tollway[local]', then start again"
+    )
 
 
 def sha256_of(path: Path) -> str:

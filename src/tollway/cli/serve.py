@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import socket
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tollway.cli.announce import announcement
-from tollway.cli.binding import bind, choose_host
-from tollway.cli.flags import Flags, read_config, with_master_key
+from tollway.cli.binding import bind, choose_host, url_of
+from tollway.cli.flags import Flags, read_config
 from tollway.cli.local_models import HoldUntilLoaded, LocalModels, finder, local_names
 from tollway.cli.logs import set_up_logs
+from tollway.cli.reloading import Reloading, read_again
 
 if TYPE_CHECKING:
     from tollway.app import Prepared
@@ -20,16 +23,20 @@ if TYPE_CHECKING:
 log = logging.getLogger("tollway")
 
 
-def serve(flags: Flags, warnings: Sequence[str] = ()) -> int:
+#: Told the gateway's address and its master key when it serves; may take its time.
+Greet = Callable[[str, str], None]
+
+
+def serve(flags: Flags, warnings: Sequence[str] = (), *, greet: Greet | None = None) -> int:
     """Serves until it is told to stop; returns the exit code. Raises Refused when it cannot start.
 
     One worker is this very process. With more, this process only looks after them.
     """
     config = read_config(flags)
     set_up_logs(config.logs)
-    host = choose_host(flags.host, config.access)
+    host = choose_host(config.listen.host, config.access)
     # Before anything is written: whoever holds the port may hold the data file, too.
-    sock = bind(host, flags.port)
+    sock = bind(host, config.listen.port)
     try:
         from tollway.app import prepare
 
@@ -37,7 +44,7 @@ def serve(flags: Flags, warnings: Sequence[str] = ()) -> int:
         local = LocalModels(local_names(prepared.config), say=log.warning)
         local.start()
         try:
-            return _serve_prepared(prepared, local, sock, flags, host=host, warnings=warnings)
+            return _serve_prepared(prepared, local, sock, flags, host=host, warnings=warnings, greet=greet)
         finally:
             local.stop()
     finally:
@@ -65,7 +72,14 @@ def prepare_only(flags: Flags) -> int:
 
 
 def _serve_prepared(
-    prepared: Prepared, local: LocalModels, sock: socket.socket, flags: Flags, *, host: str, warnings: Sequence[str]
+    prepared: Prepared,
+    local: LocalModels,
+    sock: socket.socket,
+    flags: Flags,
+    *,
+    host: str,
+    warnings: Sequence[str],
+    greet: Greet | None,
 ) -> int:
     port: int = sock.getsockname()[1]  # port 0 lets the system choose
     master_key = prepared.config.access.master_key.reveal() if prepared.config.access.master_key else None
@@ -73,13 +87,16 @@ def _serve_prepared(
 
     def announce() -> None:
         tls = flags.ssl_certfile_path is not None
-        sys.stdout.write(announcement(prepared, host=host, port=port, tls=tls, warnings=told) + "\n")
+        text = announcement(prepared, host=host, port=port, tls=tls, warnings=told, greeted=greet is not None)
+        sys.stdout.write(text + "\n")
         sys.stdout.flush()
+        if greet is not None and master_key is not None:
+            # It asks this very gateway, so it must not keep the gateway from answering.
+            threading.Thread(target=greet, args=(url_of(host, port, tls=tls), master_key), daemon=True).start()
 
     # A worker that is to be replaced after so many calls needs somebody who replaces it.
     if flags.workers > 1 or flags.requests_max:
         import asyncio
-        from functools import partial
 
         from tollway.app import take_over_the_dead
         from tollway.cli.workers import Workers
@@ -99,13 +116,10 @@ def _serve_prepared(
 
     app = create_app(prepared.config, worker=WorkerPlace(0, 1), local=finder(local.addresses))
 
-    async def reload() -> None:
-        await app.reload(with_master_key(read_config(flags), master_key))
-
     return serve_app(
         HoldUntilLoaded(app, local.addresses) if local.addresses else app,
         sock,
         flags,
         on_started=announce,
-        on_hangup=reload,
+        reloading=Reloading(app, partial(read_again, flags, master_key, sock)),
     )

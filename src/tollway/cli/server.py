@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import logging
 import signal
 import socket
 from collections.abc import Callable, Generator
@@ -15,8 +14,7 @@ import uvicorn
 
 from tollway.cli.binding import BACKLOG
 from tollway.cli.flags import GRACEFUL_STOP_S_MAX, Flags
-
-log = logging.getLogger("tollway.server")
+from tollway.cli.reloading import Reloading
 
 
 def serve_app(
@@ -25,12 +23,12 @@ def serve_app(
     flags: Flags,
     *,
     on_started: Callable[[], None] = lambda: None,
-    on_hangup: Callable[[], Any] | None = None,
+    reloading: Reloading | None = None,
     before_serving: Callable[[GatewayServer], None] = lambda server: None,
 ) -> int:
     """Serves until SIGTERM or SIGINT, then lets calls in flight end for at most GRACEFUL_STOP_S_MAX; a second SIGINT
-    does not wait. `on_hangup` makes a coroutine for each SIGHUP. Returns the exit code."""
-    server = GatewayServer(uvicorn_config(app, flags), on_started=on_started, on_hangup=on_hangup)
+    does not wait. `reloading` is asked on each SIGHUP, and watches meanwhile. Returns the exit code."""
+    server = GatewayServer(uvicorn_config(app, flags), on_started=on_started, reloading=reloading)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, server.handle_exit)
     before_serving(server)
@@ -42,12 +40,16 @@ def serve_app(
 
 
 def uvicorn_config(app: Any, flags: Flags) -> uvicorn.Config:
-    from tollway.downstream.line import bounded_http
+    from tollway.downstream.http import bounded_http
+    from tollway.downstream.websocket import MESSAGE_BYTES_MAX, websocket_protocol
 
     return uvicorn.Config(
         app,
         loop="uvloop" if importlib.util.find_spec("uvloop") else "asyncio",
         http=bounded_http(app.bounds, getattr(app, "hot", {})),
+        ws=websocket_protocol,  # type: ignore[arg-type]  # it is only called
+        ws_max_size=MESSAGE_BYTES_MAX,
+        ws_per_message_deflate=False,  # sound is compressed already, and what is small is not worth the memory
         interface="asgi3",
         lifespan="on",
         access_log=False,
@@ -72,19 +74,27 @@ def uvicorn_config(app: Any, flags: Flags) -> uvicorn.Config:
 class GatewayServer(uvicorn.Server):
     """uvicorn's server, which tells when it listens, takes SIGHUP, and ends without raising the signal once more."""
 
-    def __init__(
-        self, config: uvicorn.Config, *, on_started: Callable[[], None], on_hangup: Callable[[], Any] | None
-    ) -> None:
+    def __init__(self, config: uvicorn.Config, *, on_started: Callable[[], None], reloading: Reloading | None) -> None:
         super().__init__(config)
         self._on_started = on_started
-        self._on_hangup = on_hangup
-        self._reloading: asyncio.Task[None] | None = None
+        self._reloading = reloading
+        self._hung_up: asyncio.Task[bool] | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self._on_hangup is not None and hasattr(signal, "SIGHUP"):
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
+        if self._reloading is not None:
+            if hasattr(signal, "SIGHUP"):
+                asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up, self._reloading)
+            self._watching = asyncio.ensure_future(self._reloading.watch())
         self._on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for task in (self._watching, self._hung_up):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -92,15 +102,6 @@ class GatewayServer(uvicorn.Server):
         # and a stop that was asked for would look like a crash.
         yield
 
-    def _hang_up(self) -> None:
-        if self._reloading is None or self._reloading.done():
-            self._reloading = asyncio.ensure_future(self._reload())
-
-    async def _reload(self) -> None:
-        if self._on_hangup is None:
-            return
-        try:
-            await self._on_hangup()
-        except Exception as error:
-            # A bad file never replaces a good configuration: say so and go on serving.
-            log.error("the configuration was not reloaded: %s", error)
+    def _hang_up(self, reloading: Reloading) -> None:
+        if self._hung_up is None or self._hung_up.done():
+            self._hung_up = asyncio.ensure_future(reloading.reload())

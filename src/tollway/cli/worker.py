@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,7 +19,8 @@ from msgspec import Struct
 
 from tollway.cli.flags import Flags, read_config, with_master_key
 from tollway.cli.local_models import HoldUntilLoaded, LocalAddress, finder
-from tollway.config.settings import Config
+from tollway.cli.reloading import Reloading, read_again
+from tollway.cli.shares import SharesOfParent
 
 if TYPE_CHECKING:
     from tollway.cli.server import GatewayServer
@@ -38,6 +40,7 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     count: int
     socket_fd: int
     ready_fd: int
+    shares_fd: int
     master_key: str | None
     local: dict[str, LocalAddress]
 
@@ -49,22 +52,24 @@ def main() -> int:
     from tollway.cli.logs import set_up_logs
     from tollway.cli.server import serve_app
 
-    def config_in_force() -> Config:
-        return with_master_key(read_config(settings.flags), settings.master_key)
-
-    config = config_in_force()
+    config = with_master_key(read_config(settings.flags), settings.master_key)
     set_up_logs(config.logs)
-    app = create_app(config, worker=WorkerPlace(settings.index, settings.count), local=finder(settings.local))
+    app = create_app(
+        config,
+        worker=WorkerPlace(settings.index, settings.count),
+        local=finder(settings.local),
+        lessor=SharesOfParent(settings.shares_fd),
+    )
 
-    async def reload() -> None:
-        await app.reload(config_in_force())
-
+    sock = socket.socket(fileno=settings.socket_fd)
     return serve_app(
         HoldUntilLoaded(app, settings.local) if settings.local else app,
-        socket.socket(fileno=settings.socket_fd),
+        sock,
         settings.flags,
         on_started=lambda: _say_ready(settings.ready_fd),
-        on_hangup=reload,
+        reloading=Reloading(
+            app, partial(read_again, settings.flags, settings.master_key, sock), speaks=settings.index == 0
+        ),
         before_serving=_watch_the_parent,
     )
 

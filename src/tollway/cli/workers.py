@@ -15,14 +15,21 @@ import msgspec
 
 from tollway.cli.flags import GRACEFUL_STOP_S_MAX, Flags
 from tollway.cli.local_models import LocalAddress
+from tollway.cli.shares import SharesForWorkers
 from tollway.cli.worker import WorkerSettings
 from tollway.errors import TollwayError
 
 #: So many deaths within the window mean that the fault is not one worker's.
 DEATHS_MAX = 5
 DEATHS_WINDOW_S = 60.0
-#: How often the parent looks for what dead workers left, though it saw none die.
+#: Once all have served, one that does not come up (the database is away) is tried again after such pauses.
+START_AGAIN_S_FIRST = 0.5
+START_AGAIN_S_MAX = 10.0
+#: How often the parent looks for what dead workers left, though it saw none die; and when the database did not answer.
 TAKE_OVER_S = 30.0
+TAKE_OVER_AGAIN_S = 2.0
+#: When all have ended, so much time is left for what one of them did not write into the database itself.
+LAST_TAKE_OVER_S_MAX = 10.0
 #: What a worker may take beyond its graceful stop before it is killed.
 STOP_S_MARGIN = 2.0
 
@@ -47,6 +54,7 @@ class Workers:
         self._flags = flags
         self._master_key = master_key
         self._local = local
+        self._shares = SharesForWorkers()
         self._take_over_the_dead = take_over_the_dead
         self._one_died = asyncio.Event()
         self._say = say
@@ -78,6 +86,8 @@ class Workers:
         announcing.cancel()
         taking_over.cancel()
         await self._end_all(keepers)
+        self._shares.close()
+        await self._take_over_the_last()
         return 1 if self._failed else 0
 
     def _on_ready(self, index: int) -> None:
@@ -86,38 +96,66 @@ class Workers:
             self._all_ready.set()
 
     async def _keep(self, index: int) -> None:
+        pause_s = START_AGAIN_S_FIRST
         while not self._stopping.is_set():
+            self._ready.discard(index)
             process = await self._start(index)
             code = await process.wait()
             if self._stopping.is_set():
                 return
-            if code == 0 and self._flags.requests_max:
+            served = index in self._ready
+            if served:
+                pause_s = START_AGAIN_S_FIRST
+            if served and code == 0 and self._flags.requests_max:
                 continue  # it answered as many calls as it may
             self._one_died.set()
-            self._count_death(index, code)
+            if served or not self._all_ready.is_set():
+                self._count_death(index, code)
+                continue
+            # What it needs to come up is away. Giving up would end the others, which do without.
+            self._say(f"worker {index} did not come up ({_how(code)}); it is tried again in {pause_s:.1f} s")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._stopping.wait()
+            pause_s = min(START_AGAIN_S_MAX, 2 * pause_s)
 
     async def _look_after_the_dead(self) -> None:
         """What a dead worker wrote and leased is needed by the living: its calls must count, its lease come back."""
+        pause_s = TAKE_OVER_S
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TAKE_OVER_S):
+                async with asyncio.timeout(pause_s):
                     await self._one_died.wait()
             self._one_died.clear()
             try:
                 await self._take_over_the_dead()
+                pause_s = TAKE_OVER_S
             except TollwayError as error:
-                self._say(f"what dead workers left is not taken over yet: {error}")
+                if pause_s == TAKE_OVER_S:
+                    self._say(f"what dead workers left is not taken over yet: {error}")
+                pause_s = TAKE_OVER_AGAIN_S
+
+    async def _take_over_the_last(self) -> None:
+        """Nobody serves any more. What is not taken over now is at the next start."""
+        try:
+            async with asyncio.timeout(LAST_TAKE_OVER_S_MAX):
+                await self._take_over_the_dead()
+        except (TollwayError, TimeoutError) as error:
+            self._say(f"what dead workers left is taken over at the next start: {error}")
 
     async def _start(self, index: int) -> asyncio.subprocess.Process:
         ready_read, ready_write = os.pipe()
+        shares = await self._shares.connect()
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "tollway.cli.worker",
             stdin=asyncio.subprocess.PIPE,
-            pass_fds=(self._sock.fileno(), ready_write),
+            pass_fds=(self._sock.fileno(), ready_write, shares.fileno()),
         )
         os.close(ready_write)
+        shares_fd = shares.fileno()
+        shares.close()
         self._processes[index] = process
         if self._stopping.is_set():  # the others have had their signal; this one came too late for it
             process.terminate()
@@ -128,6 +166,7 @@ class Workers:
             count=self._flags.workers,
             socket_fd=self._sock.fileno(),
             ready_fd=ready_write,
+            shares_fd=shares_fd,
             master_key=self._master_key,
             local=dict(self._local),
         )
@@ -140,7 +179,7 @@ class Workers:
     def _count_death(self, index: int, code: int) -> None:
         now = time.monotonic()
         self._deaths = [death for death in self._deaths if now - death < DEATHS_WINDOW_S] + [now]
-        how = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
+        how = _how(code)
         if len(self._deaths) >= DEATHS_MAX:
             self._say(f"worker {index} {how}, the {DEATHS_MAX}th death within a minute: giving up")
             self._failed = True
@@ -165,6 +204,10 @@ class Workers:
         if late:
             self._forward(signal.SIGKILL)
             await asyncio.wait(late, timeout=STOP_S_MARGIN)
+
+
+def _how(code: int) -> str:
+    return f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
 
 
 async def _call_after(event: asyncio.Event, then: Callable[[], None]) -> None:

@@ -11,17 +11,29 @@ from collections.abc import Mapping
 from typing import Any
 
 from tollway.calls import Secret
+from tollway.config import jwt, redis
 from tollway.config.findings import ENVIRONMENT, Findings, Place
 from tollway.config.nodes import fill_in_variables, from_variable
 from tollway.config.sections import (
     database_url,
     directory,
-    filled_secret,
     log_level,
     read_variable,
     ssl_verify_unless_true,
 )
-from tollway.config.values import NOT_GIVEN, Given, Kind, NotGiven, boolean, filled_text, secret, text
+from tollway.config.sign_in import SIGN_IN_VARIABLES
+from tollway.config.values import (
+    NOT_GIVEN,
+    Given,
+    Kind,
+    NotGiven,
+    boolean,
+    filled_secret,
+    filled_text,
+    number,
+    secret,
+    text,
+)
 
 #: A process that lets a file change these runs other code than its owner started.
 DENIED = frozenset(
@@ -47,13 +59,32 @@ def hosts(given: Given) -> tuple[str, ...]:
     return tuple(host.strip().lower() for host in text(given).split(",") if host.strip())
 
 
+def parts(given: Given) -> tuple[str, ...]:
+    return tuple(part.strip() for part in filled_text(given).split(",") if part.strip())
+
+
 #: Later rows win over earlier ones for the same field; files win over all. Of proxies the lower case wins, as usual.
 VARIABLES: tuple[tuple[str, str, Kind], ...] = (
     ("LITELLM_MASTER_KEY", "access.master_key", filled_secret),
     ("TOLLWAY_MASTER_KEY", "access.master_key", filled_secret),
+    ("LITELLM_SALT_KEY", "access.salt_key", filled_secret),
     ("LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY", "access.weak_master_key_permitted", boolean),
+    ("UI_USERNAME", "access.ui_username", filled_text),
+    ("UI_PASSWORD", "access.ui_password", filled_secret),
+    *SIGN_IN_VARIABLES,
+    ("JWT_PUBLIC_KEY_URL", "access.jwt_key_urls", jwt.addresses),
+    ("JWT_AUDIENCE", "access.jwt_audiences", parts),
+    ("JWT_ISSUER", "access.jwt_issuer", filled_text),
+    ("JWT_LEEWAY", "access.jwt_leeway_s", number(0, maximum=600)),
     ("DATABASE_URL", "storage.database_url", database_url),
     ("TOLLWAY_DATA_DIR", "storage.data_dir", directory),
+    ("REDIS_URL", "redis.url", redis.url),
+    ("REDIS_HOST", "redis.host", filled_text),
+    ("REDIS_PORT", "redis.port", redis.port),
+    ("REDIS_DB", "redis.db", redis.database),
+    ("REDIS_USERNAME", "redis.username", filled_text),
+    ("REDIS_PASSWORD", "redis.password", filled_secret),
+    ("REDIS_SSL", "redis.ssl", boolean),
     ("JSON_LOGS", "logs.json", boolean),
     ("LITELLM_LOG", "logs.level", log_level),
     ("SSL_CERT_FILE", "network.ssl_verify", certificate_bundle),
@@ -114,7 +145,7 @@ class Environment:
         """The variables in `names` and those with `PROVIDER_SUFFIXES`, wrapped."""
         kept = {}
         for name, value in self._values.items():
-            if name in names or name.endswith(PROVIDER_SUFFIXES):
+            if name in names or (name.endswith(PROVIDER_SUFFIXES) and name != "PROXY_BASE_URL"):
                 kept[name] = Secret(value)
                 self._findings.sources[f"environment.{name}"] = str(self._places.get(name, ENVIRONMENT))
                 self._asked.add(name)

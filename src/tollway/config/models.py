@@ -8,10 +8,13 @@ provider's own that is sent with each request (a warning; LiteLLM sends it, too)
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from tollway.config import known
-from tollway.config.findings import looks_secret, nearest
+from tollway.config.findings import Findings, Place, looks_secret, nearest
+from tollway.config.nodes import Node
 from tollway.config.sections import Table, lacking, unknown
 from tollway.config.settings import ModelEntry
 from tollway.config.values import (
@@ -22,6 +25,7 @@ from tollway.config.values import (
     boolean,
     choice,
     decimal_text,
+    duration,
     existing_file,
     filled_text,
     headers,
@@ -35,9 +39,11 @@ from tollway.config.values import (
     texts,
     whole_number,
 )
+from tollway.errors import ConfigError
 
 _ENTRY = ("model_name", "litellm_params", "model_info")
 _LIKENESS_OF_MISTAKES = 0.8
+_PATH = re.compile(r"[^.\[\]]+(?:\[(?:\*|\d{0,6})\]|\.[^.\[\]]+){0,11}")
 _PRICE = re.compile(r"_cost_per_|_token_cost|^cost_per_")
 #: Lists and mappings in which prices stand beside the conditions under which they hold.
 _WITH_CONDITIONS = ("tiered_pricing", "off_peak_pricing")
@@ -47,6 +53,20 @@ _THRESHOLD = re.compile(r"\d+k")
 def allowed(given: Given) -> bool:
     """`unpriced: allow`, or `refuse`, as it is anyway."""
     return bool(choice("allow", "refuse")(given) == "allow")
+
+
+def lossless(given: Given) -> bool:
+    """`lossless: reject` refuses a call of which something would be left out; `name` names it, as it is anyway."""
+    return bool(choice("name", "reject")(given) == "reject")
+
+
+def paths(given: Given) -> tuple[str, ...]:
+    """Names of fields, or paths into them: `tools[*].function.strict`."""
+    written: tuple[str, ...] = texts(given)
+    for path in written:
+        if not _PATH.fullmatch(path):
+            given.problem(f"has {path!r}, which is no path: write it like user or tools[*].function.strict")
+    return written
 
 
 def injection_points(given: Given) -> tuple[dict[str, Any], ...]:
@@ -86,6 +106,8 @@ PARAMS: Table = {
     "rpm": ("rpm", whole_number(0)),
     "tpm": ("tpm", whole_number(0)),
     "max_parallel_requests": ("parallel_max", whole_number(1)),
+    "max_budget": ("max_budget_usd", decimal_text),
+    "budget_duration": ("budget_duration", duration),
     "timeout": ("timeout_s", number(0, above=True)),
     "stream_timeout": ("stream_timeout_s", number(0, above=True)),
     "max_retries": ("retries", whole_number(0, 100)),
@@ -93,11 +115,10 @@ PARAMS: Table = {
     "cooldown_time": ("cooldown_s", number(0)),
     "tags": ("tags", without_effect(texts, "are shown by /model/info; Tollway does not route by tags yet")),
     "drop_params": ("drop_params", boolean),
-    "additional_drop_params": ("additional_drop_params", texts),
-    "allowed_openai_params": (
-        "allowed_openai_params",
-        without_effect(texts, "has no effect: where both sides speak one API, every parameter is sent as it came"),
-    ),
+    "additional_drop_params": ("additional_drop_params", paths),
+    "allowed_openai_params": ("allowed_openai_params", texts),
+    "anthropic_betas": ("anthropic_betas", texts),
+    "lossless": ("lossless", lossless),
     "headers": ("extra_headers", headers),
     "extra_headers": ("extra_headers", headers),
     "extra_body": ("extra_body", plain_mapping),
@@ -138,6 +159,37 @@ def read_models(given: Given, provider_parameters: frozenset[str]) -> tuple[Mode
             ids[entry.id] = entry.place
         entries.append(entry)
     return tuple(entries)
+
+
+def entry_of(fields: Mapping[str, Any], place: str, provider_parameters: frozenset[str]) -> ModelEntry:
+    """An entry that came through the API, as JSON has it: `os.environ/NAME` in it is plain text, files are not read. Raises
+    ConfigError: all problems.
+    """
+    findings = Findings()
+    here = Place(place)
+    entry: ModelEntry | NotGiven = NOT_GIVEN
+    params = fields.get("litellm_params")
+    for name in _OF_FILES & set(params if isinstance(params, Mapping) else ()):
+        findings.problem(here, f"litellm_params.{name} names a file, which only the configuration may")
+    if not findings.problems():
+        given = Given(_node(fields, here), "", findings)
+        entry = given.read(lambda given: _read_entry(given, 0, provider_parameters))
+    if findings.problems() or isinstance(entry, NotGiven):
+        raise ConfigError(findings.problems() or [f"{place}: this is no model"])
+    return entry
+
+
+_OF_FILES = frozenset({"ssl_verify", "ssl_certificate", "ssl_key"})
+
+
+def _node(value: Any, place: Place) -> Node:
+    if isinstance(value, Mapping):
+        return Node({str(name): _node(inner, place) for name, inner in value.items()}, "", place)
+    if isinstance(value, list):
+        return Node([_node(inner, place) for inner in value], "", place)
+    if isinstance(value, bool):
+        return Node(value, str(value).lower(), place)
+    return Node(float(value) if isinstance(value, Decimal) else value, "" if value is None else str(value), place)
 
 
 def _read_entry(given: Given, index: int, provider_parameters: frozenset[str]) -> ModelEntry | NotGiven:

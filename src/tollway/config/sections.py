@@ -7,13 +7,16 @@ one for the same field; so do later sections over earlier ones, except for what 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Mapping
+from decimal import Decimal
 from typing import Any
 
 from tollway.calls import Secret
-from tollway.config import known
+from tollway.config import jwt, known, redis
 from tollway.config.findings import nearest
-from tollway.config.settings import Alias
+from tollway.config.settings import Alias, CostMargin, MediaFetch, ProviderBudget
+from tollway.config.sign_in import default_user_params
 from tollway.config.values import (
     NOT_GIVEN,
     Given,
@@ -24,12 +27,12 @@ from tollway.config.values import (
     decimal_text,
     duration,
     existing_file,
+    filled_secret,
     filled_text,
     header_name,
     megabytes,
     number,
     plain_mapping,
-    secret,
     ssl_verify,
     text,
     time_of_day,
@@ -50,15 +53,6 @@ _NEVER_PUBLIC = (
     *("/invitation", "/audit", "/settings", "/reload", "/schedule", "/metrics", "/debug", "/get", "/update", "/add"),
     *("/delete", "/health/services", "/mcp", "/policies", "/guardrails", "/docs", "/redoc", "/openapi.json"),
 )
-
-
-def filled_secret(given: Given) -> Secret | NotGiven:
-    """A secret; an empty one is as if it were not given, and says so."""
-    value = secret(given)
-    if value:
-        return value
-    given.warn("is empty, as if it were not given")
-    return NOT_GIVEN
 
 
 def database_url(given: Given) -> Secret | NotGiven:
@@ -83,11 +77,42 @@ def verbose(given: Given) -> str | NotGiven:
     return "DEBUG" if boolean(given) else NOT_GIVEN
 
 
-def modify_params(given: Given) -> bool:
-    value = boolean(given)
-    if value:
-        given.warn("is on, but Tollway changes no requests yet to make a provider take them; it has no effect")
-    return value
+def lossless(given: Given) -> bool:
+    """`reject`: a call of which something would be left out is refused; `name`: it is named, as it is anyway."""
+    return bool(choice("name", "reject")(given) == "reject")
+
+
+def media_fetch(given: Given) -> MediaFetch:
+    """{"allow_hosts": ["files.example.com", "*.example.org"], "mb_max": 20, "count_max": 20, "s_max": 20}."""
+    fields = given.fields()
+    refuse_unknown(given, fields, _MEDIA_FETCH)
+    values: dict[str, Any] = {}
+    for name, (field, kind) in _MEDIA_FETCH.items():
+        if name in fields and (value := fields[name].read(kind)) is not NOT_GIVEN:
+            values[field] = value
+    return MediaFetch(**values)
+
+
+def hosts(given: Given) -> tuple[str, ...]:
+    names = []
+    for item in given.items():
+        name = item.read(filled_text)
+        if name is NOT_GIVEN:
+            continue
+        if not _HOST.fullmatch(name):
+            item.problem("should be a host, host:port or *.domain, without a scheme or a path")
+            continue
+        names.append(name.lower())
+    return tuple(names)
+
+
+_HOST = re.compile(r"(?:\*\.)?[\w-]+(?:\.[\w-]+)*(?::\d{1,5})?|\[[0-9a-fA-F:]+\](?::\d{1,5})?")
+_MEDIA_FETCH: Table = {
+    "allow_hosts": ("allow_hosts", hosts),
+    "mb_max": ("bytes_max", megabytes),
+    "count_max": ("count_max", whole_number(1, 1000)),
+    "s_max": ("s_max", number(0, above=True, maximum=600)),
+}
 
 
 def gateway_budget(given: Given) -> str | NotGiven:
@@ -96,6 +121,15 @@ def gateway_budget(given: Given) -> str | NotGiven:
         return value
     given.warn("is 0, which LiteLLM takes for no limit; the gateway has no budget of its own")
     return NOT_GIVEN
+
+
+def admins_only(given: Given) -> bool | NotGiven:
+    """Whom LiteLLM lets in to its dashboard. A group of single sign-on's is not known here."""
+    if isinstance(given.node.content, dict):
+        lacking(given)
+        return NOT_GIVEN
+    wanted: str = choice("admin_only", "all")(given)
+    return wanted == "admin_only"
 
 
 def directory(given: Given) -> str:
@@ -190,6 +224,21 @@ def aliases(given: Given) -> dict[str, Alias]:
     return read
 
 
+def provider_budgets(given: Given) -> dict[str, ProviderBudget]:
+    """{"openai": {"budget_limit": 0.5, "time_period": "1d"}}."""
+    read: dict[str, ProviderBudget] = {}
+    for provider, budget in given.fields().items():
+        fields = budget.fields()
+        refuse_unknown(budget, fields, {"budget_limit", "time_period"})
+        if not {"budget_limit", "time_period"} <= fields.keys():
+            budget.problem("should say how much in which time: {budget_limit: 10, time_period: 1d}")
+            continue
+        limit, period = fields["budget_limit"].read(decimal_text), fields["time_period"].read(duration)
+        if limit is not NOT_GIVEN and period is not NOT_GIVEN:
+            read[provider] = ProviderBudget(limit, period)
+    return read
+
+
 def key_params(names: frozenset[str]) -> Kind:
     """Fields of keys: their names are checked, and their durations."""
 
@@ -210,9 +259,47 @@ def key_params(names: frozenset[str]) -> Kind:
     return kind
 
 
+def cost_discounts(given: Given) -> dict[str, str]:
+    """{"openai": 0.05}: the share taken off what a provider asks, from 0 to 1."""
+    read = {name: share.read(_share(1)) for name, share in given.fields().items()}
+    return {name: value for name, value in read.items() if value is not NOT_GIVEN}
+
+
+def cost_margins(given: Given) -> dict[str, CostMargin]:
+    """{"openai": 0.1, "global": {"percentage": 0.05, "fixed_amount": 0.001}}: what is put on, a share up to 10 (LiteLLM's
+    `percentage` is one, too) and dollars for each call.
+    """
+    read: dict[str, CostMargin] = {}
+    for name, margin in given.fields().items():
+        if not isinstance(margin.node.content, dict):
+            share = margin.read(_share(10))
+            if share is not NOT_GIVEN:
+                read[name] = CostMargin(share)
+            continue
+        fields = margin.fields()
+        refuse_unknown(margin, fields, {"percentage", "fixed_amount"})
+        parts = {
+            ours: value
+            for theirs, ours, kind in (("percentage", "share", _share(10)), ("fixed_amount", "fixed_usd", decimal_text))
+            if theirs in fields and (value := fields[theirs].read(kind)) is not NOT_GIVEN
+        }
+        read[name] = CostMargin(**parts)
+    return read
+
+
+def _share(maximum: int) -> Kind:
+    def kind(given: Given) -> str:
+        written: str = decimal_text(given)
+        if not 0 <= Decimal(written) <= maximum:
+            given.problem(f"should be a share from 0 to {maximum}: 0.05 is five percent")
+        return written
+
+    return kind
+
+
 LITELLM_SETTINGS: Table = {
     "drop_params": ("params.drop_params", boolean),
-    "modify_params": ("params.modify_params", modify_params),
+    "modify_params": ("params.modify_params", boolean),
     "num_retries": ("routing.retries", whole_number(0, _RETRIES_MAX)),
     "request_timeout": ("routing.timeout_s", number(0, above=True)),
     "allowed_fails": ("routing.allowed_fails", whole_number(0)),
@@ -223,11 +310,17 @@ LITELLM_SETTINGS: Table = {
     "content_policy_fallbacks": ("routing.content_policy_fallbacks", fallbacks),
     "max_budget": ("money.max_budget_usd", gateway_budget),
     "budget_duration": ("money.budget_duration", duration),
+    "max_end_user_budget": ("money.customer_budget_usd", decimal_text),
+    "max_end_user_budget_id": ("money.customer_budget_id", filled_text),
     "budget_exceeded_status_code": ("money.budget_exceeded_status", whole_number(400, 499)),
+    "cost_discount_config": ("money.cost_discounts", cost_discounts),
+    "cost_margin_config": ("money.cost_margins", cost_margins),
     "timezone": ("money.timezone", timezone),
     "budget_reset_time": ("money.budget_reset_time", time_of_day),
     "default_key_generate_params": ("money.default_key_params", key_params(known.KEY_PARAMS)),
+    "default_internal_user_params": ("sign_in.default_user_params", default_user_params),
     "upperbound_key_generate_params": ("money.upperbound_key_params", key_params(known.UPPERBOUND_KEY_PARAMS)),
+    "cache_params": ("redis.cache", redis.cache_params),
     "json_logs": ("logs.json", boolean),
     "set_verbose": ("logs.level", verbose),
     "turn_off_message_logging": ("logs.turn_off_message_logging", boolean),
@@ -250,6 +343,12 @@ ROUTER_SETTINGS: Table = {
     "default_fallbacks": ("routing.default_fallbacks", model_names),
     "max_fallbacks": ("routing.fallbacks_max", whole_number(0, _FALLBACKS_MAX)),
     "model_group_alias": ("routing.aliases", aliases),
+    "redis_url": ("redis.url", redis.url),
+    "redis_host": ("redis.host", filled_text),
+    "redis_port": ("redis.port", redis.port),
+    "redis_password": ("redis.password", filled_secret),
+    "redis_db": ("redis.db", redis.database),
+    "provider_budget_config": ("money.provider_budgets", provider_budgets),
     "set_verbose": ("logs.level", verbose),
 }
 
@@ -257,7 +356,10 @@ GENERAL_SETTINGS: Table = {
     "master_key": ("access.master_key", filled_secret),
     "dangerously_permit_weak_or_unset_master_key": ("access.weak_master_key_permitted", boolean),
     "litellm_key_header_name": ("access.key_header_name", header_name),
+    "allow_requests_on_db_unavailable": ("money.unleased_when_away", boolean),
     "public_routes": ("access.public_routes", public_routes),
+    "enable_jwt_auth": ("access.jwt_enabled", boolean),
+    "litellm_jwtauth": ("access.jwt", jwt.jwt_auth),
     "database_url": ("storage.database_url", database_url),
     "store_prompts_in_spend_logs": ("logs.store_bodies", boolean),
     "maximum_spend_logs_retention_period": ("logs.spend_retention", duration),
@@ -265,14 +367,30 @@ GENERAL_SETTINGS: Table = {
     "max_response_size_mb": ("bounds.reply_bytes_max", megabytes),
     "max_parallel_requests": ("bounds.parallel_max", each_key_parallel),
     "global_max_parallel_requests": ("bounds.parallel_max", whole_number(1)),
+    "coordination_redis": ("redis.coordination", redis.coordination_redis),
+    "fail_closed_rate_limit_enforcement": ("redis.refuse", boolean),
+    "token_rate_limit_type": ("bounds.paced_tokens", choice("total", "input", "output")),
+    "ui_access_mode": ("sign_in.admins_only", admins_only),
+    "auto_redirect_ui_login_to_sso": ("sign_in.sso_first", boolean),
+    "disable_password_login_when_sso_enabled": ("sign_in.sso_alone", boolean),
+    "apply_user_budget_to_team_keys": ("money.user_budget_on_team_keys", boolean),
 }
 
 #: What LiteLLM has no word for.
 TOLLWAY: Table = {
+    "host": ("listen.host", filled_text),
+    "port": ("listen.port", whole_number(0, 65_535)),
     "data_dir": ("storage.data_dir", directory),
     "journal_fsync": ("storage.journal_fsync", choice("never", "interval", "always")),
+    "journal_mb_max": ("storage.journal_mb_max", whole_number(32, 1 << 30)),
+    "journal_full": ("storage.journal_full", choice("refuse", "serve")),
     "bodies_mb_max": ("logs.bodies_mb_max", whole_number(1, 1 << 30)),
     "bodies_days_max": ("logs.bodies_days_max", whole_number(1, 36_500)),
+    "responses_mb_max": ("storage.responses_mb_max", whole_number(0, 1 << 30)),
+    "responses_days_max": ("storage.responses_days_max", whole_number(1, 36_500)),
+    "audit_days_max": ("storage.audit_days_max", whole_number(1, 36_500)),
+    "audit_rows_max": ("storage.audit_rows_max", whole_number(1_000, 1 << 40)),
+    "hosts": ("redis.hosts", whole_number(1, 10_000)),
     "json_logs": ("logs.json", boolean),
     "log_level": ("logs.level", log_level),
     "body_idle_s_max": ("bounds.body_idle_s_max", number(0, above=True, maximum=86_400)),
@@ -280,6 +398,9 @@ TOLLWAY: Table = {
     "head_bytes_max": ("bounds.head_bytes_max", whole_number(1024, 1 << 24)),
     "hold_wait_s_max": ("money.hold_wait_s_max", number(0, maximum=3600)),
     "output_tokens_floor": ("money.output_tokens_floor", whole_number(1)),
+    "lossless": ("params.lossless", lossless),
+    "watch_config": ("reload.watch", boolean),
+    "media_fetch": ("params.media_fetch", media_fetch),
     "ssl_key": ("network.ssl_key", existing_file),
 }
 

@@ -12,7 +12,10 @@ from tollway.config.findings import looks_secret
 from tollway.config.settings import Config, ModelEntry
 
 MASK = "***"
-_SECTIONS = ("routing", "access", "money", "logs", "storage", "bounds", "params", "network")
+_SECTIONS = (
+    *("routing", "access", "sign_in", "money", "logs", "storage", "redis", "listen", "reload", "bounds", "params"),
+    "network",
+)
 
 
 def effective(config: Config) -> dict[str, Any]:

@@ -134,6 +134,15 @@ def secret(given: Given) -> Secret:
     return Secret(text(given).strip())
 
 
+def filled_secret(given: Given) -> Secret | NotGiven:
+    """A secret; an empty one is as if it were not given, and says so."""
+    value = secret(given)
+    if value:
+        return value
+    given.warn("is empty, as if it were not given")
+    return NOT_GIVEN
+
+
 def boolean(given: Given) -> bool:
     """true or false, also in quotes; 1 and 0."""
     content = given.node.content
@@ -271,6 +280,8 @@ def http_address(given: Given) -> str:
         host = None
     if not host or parts.scheme not in ("http", "https"):
         raise given.mistake("should be an address that begins with http:// or https://")
+    if "@" in parts.netloc:
+        raise given.mistake("should have no user and password in it: people see addresses; say them in a header")
     try:
         link_local = ipaddress.ip_address(host).is_link_local
     except ValueError:

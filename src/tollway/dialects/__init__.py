@@ -32,12 +32,14 @@ from tollway.conversation import (
     Conversation,
     Event,
     Finished,
+    ImagePiece,
     ReasoningPiece,
     RefusalPiece,
     Started,
     TextPiece,
     ToolArgumentsPiece,
     ToolCallStarted,
+    ToolResult,
     UsageSeen,
 )
 from tollway.errors import BadRequest, PublicError, UpstreamError
@@ -68,7 +70,10 @@ class Traits(Struct, frozen=True):
     `output_limit_name`: OpenAI's newer models know `max_completion_tokens` only, most compatible servers `max_tokens`
     only. `cache_marks`: an OpenAI-compatible server understands `cache_control` (Anthropic's own API always does).
     `sampling` False: the model refuses `temperature`, `top_p` and their like; `reasoning` False: it cannot be told how
-    much to think. `thinking_field`: an OpenAI-compatible server takes Anthropic's `thinking` as it is.
+    much to think. `thinking_field`: an OpenAI-compatible server takes Anthropic's `thinking` as it is. `web_search`: the
+    provider searches the web for this model when it is asked to. `openai_fields`: a server of chat completions is OpenAI's
+    own, which knows what compatible ones may refuse (`verbosity`, `prompt_cache_key`, custom tools). `passed` are names of fields
+    that are passed as they are whatever the dialect thinks of them: never a reason to refuse.
     """
 
     model: str
@@ -82,6 +87,9 @@ class Traits(Struct, frozen=True):
     sampling: bool = True
     reasoning: bool = True
     thinking_field: bool = False
+    web_search: bool = False
+    openai_fields: bool = False
+    passed: frozenset[str] = frozenset()
 
 
 class EncodedRequest(Struct):
@@ -89,11 +97,13 @@ class EncodedRequest(Struct):
 
     `betas` are names for Anthropic's `anthropic-beta` header. `json_tool`: the schema of the reply was put into a tool
     that the model is made to call; whoever decodes the reply must give the call's arguments as text (`JsonToolText`).
+    `follower`: the first answer is a ticket alone, which this says how to look after (`tollway.providers.following`).
     """
 
     fields: dict[str, Any]
     betas: tuple[str, ...] = ()
     json_tool: bool = False
+    follower: Any = None
 
 
 class StreamDecoder(Protocol):
@@ -156,6 +166,12 @@ class Relay(Protocol):
         """What was held back, with usage and cost in it, and the dialect's own end mark."""
         ...
 
+    def cut_short(self) -> bytes:
+        """Ends the answer here as one that has reached its limit: what may go to the client of that now. After it the
+        relay is `finishing` and `complete`.
+        """
+        ...
+
     def fail(self, error: PublicError) -> bytes | None:
         """What could still be relayed of the bytes in which an error came, the dialect's own error event, and no end
         mark. None where the format has no words for an error: then the connection must be cut, so that nobody takes
@@ -168,6 +184,15 @@ JsonFields = dict[str, Any]
 
 #: What a relay keeps back after the finishing event; a provider that sends more is broken.
 HELD_BYTES_MAX = 4 << 20
+
+#: What each dialect cannot be given by URL. https://platform.openai.com/docs/guides/pdf-files (files of chat completions),
+#: https://docs.ollama.com/capabilities/vision, https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ImageSource.html
+#: (2026-11-22)
+WANTS_BYTES: dict[str, frozenset[str]] = {
+    "bedrock_converse": frozenset({"image", "document", "audio", "video"}),
+    "ollama_chat": frozenset({"image", "document", "audio", "video"}),
+    "openai_chat": frozenset({"document", "audio"}),
+}
 
 # --- between two dialects ------------------------------------------------------------------------------------------
 
@@ -206,7 +231,8 @@ class TranslatingRelay:
     def __init__(
         self, about: About, decoder: StreamDecoder, encoder: StreamEncoder, *, json_tool: bool = False
     ) -> None:
-        self._choices_unfinished = about.choices
+        self._choices = self._choices_unfinished = about.choices
+        self._finished: set[int] = set()
         self._decoder = decoder
         self._encoder = encoder
         self._json_tool = JsonToolText() if json_tool else None
@@ -236,6 +262,12 @@ class TranslatingRelay:
         self.complete = True
         return self._encoder.finish(usage, cost)
 
+    def cut_short(self) -> bytes:
+        left = [choice for choice in range(self._choices) if choice not in self._finished]
+        out = self._relay([Finished("length", choice=choice) for choice in left])
+        self.finishing = self.complete = True
+        return out
+
     def fail(self, error: PublicError) -> bytes:
         self.complete = True
         return self._unsent + self._encoder.fail(error)
@@ -255,8 +287,11 @@ class TranslatingRelay:
                 self.output_bytes += len(event.name)
             elif isinstance(event, UsageSeen):
                 self.usage = event.usage
+            elif isinstance(event, ImagePiece):
+                self.content_started = True
             elif isinstance(event, Finished):
                 self._choices_unfinished -= 1
+                self._finished.add(event.choice)
                 self.finishing = self._choices_unfinished <= 0
             elif isinstance(event, Started):
                 self.reply_id = event.id
@@ -301,9 +336,16 @@ def decode_field(name: str, raw: Raw, wanted: Any) -> Any:
         raise BadRequest(f"Invalid {name!r}: it is not JSON.", param=name) from error
 
 
+def holds_cache_marks(conversation: Conversation) -> bool:
+    """Whether anything in it, tools included, is marked for the provider's cache."""
+    parts = [part for message in conversation.messages for part in message.parts] + conversation.system
+    inner = [part for result in parts if isinstance(result, ToolResult) for part in result.parts]
+    return any(getattr(marked, "cache", None) is not None for marked in (*parts, *inner, *conversation.tools))
+
+
 def leave_out(conversation: Conversation, traits: Traits, name: str, dialect: str) -> None:
     """Names a field that `dialect` cannot say; raises BadRequest naming it where the deployment wants no dropping."""
-    if not traits.drop_unsupported:
+    if not traits.drop_unsupported and name not in traits.passed:
         raise BadRequest(
             f"The model {traits.model!r} does not support {name!r} (its API is {dialect}). Leave the field out, or let "
             "the deployment drop what it does not support.",

@@ -1,4 +1,4 @@
-"""OpenAI's words for what is not chat: the replies of its embeddings, pictures and sound, and their streams.
+"""OpenAI's words for what is not chat: the replies of its embeddings, pictures, sound and moderation, and their streams.
 
 https://platform.openai.com/docs/api-reference/images, .../audio, .../embeddings (2026-11-22). Replies pass through as
 the bytes they came in; what is looked for is usage, errors that come with a status of 200, and the model's name. The
@@ -117,6 +117,31 @@ def rename_embeddings(body: bytes, model: str) -> tuple[bytes, Usage | None]:
     provider's error where a reply with status 200 is one.
     """
     reply = _list_in(body, "embeddings")
+    usage = usage_of(reply.usage, "") if reply.usage else None
+    if isinstance(reply.model, str) and reply.model != model:
+        members = _decode_members(body)
+        members["model"] = Raw(msgspec.json.encode(model))
+        body = msgspec.json.encode(members)
+    return body, usage
+
+
+class _Moderated(Struct, gc=False):
+    results: list[Raw] | None = None
+    model: Any = None
+    usage: Raw = _ABSENT
+
+
+_decode_moderated = msgspec.json.Decoder(_Moderated).decode
+
+
+def rename_moderations(body: bytes, model: str) -> tuple[bytes, Usage | None]:
+    """A whole reply with our name for its model; every other value keeps its bytes. Raises as `rename_embeddings` does."""
+    try:
+        reply = _decode_moderated(body)
+    except _UNREADABLE as error:
+        raise error_in(body) or UpstreamBroken("The provider sent a reply that holds no list of results.") from error
+    if not reply.results:
+        raise error_in(body) or UpstreamBroken("The provider sent a reply without results.")
     usage = usage_of(reply.usage, "") if reply.usage else None
     if isinstance(reply.model, str) and reply.model != model:
         members = _decode_members(body)

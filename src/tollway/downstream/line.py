@@ -1,19 +1,23 @@
 """The line to one client: its request's head and body come in here, our answer goes out.
 
-`Line` is what endpoints see. A POST to a hot path comes on a `DirectLine`, straight from uvicorn's parser to its handler and back
-in one write; everything else, and every request on another ASGI server, comes on an `AsgiLine`. `bounded_http` makes the uvicorn
-protocol that provides direct lines and holds the bounds that uvicorn lacks: bytes and seconds of the request head, idle seconds
-of its body. One sweep timer serves all connections.
+`Line` is what endpoints see. A POST to a hot path comes on a `DirectLine`, straight from the parser to its handler and back in
+one write; everything else, and every request on another ASGI server, comes on an `AsgiLine`. A `ClientConnection` reads what one
+client sends: it makes direct lines of what is hot, hands on what is cold to uvicorn's own protocol (see `tollway.downstream.http`),
+and holds the bounds that uvicorn lacks: bytes and seconds of the request head, idle seconds of its body. One sweep timer serves
+all connections.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Protocol
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from tollway.config.settings import BoundSettings
 from tollway.errors import BodyTimeout, BodyTooLarge
@@ -21,6 +25,7 @@ from tollway.errors import BodyTimeout, BodyTooLarge
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Any]
 Send = Callable[[Any], Any]
+Headers = list[tuple[bytes, bytes]]
 #: Who answers a hot path. Raises nothing: what goes wrong is told on the line.
 Handler = Callable[["DirectLine"], Awaitable[None]]
 
@@ -70,7 +75,7 @@ class Line(Protocol):
 
 
 class DirectLine:
-    """A line over a connection of `BoundedHttp`: one request of a hot path and its answer.
+    """A line over a `ClientConnection`: one request of a hot path and its answer.
 
     It stands where uvicorn has its RequestResponseCycle, and has the attributes that uvicorn's connection asks of one. Costs about
     2 us for a whole answer.
@@ -79,8 +84,9 @@ class DirectLine:
     __slots__ = (
         "_cancels",
         "_chunked",
+        "_pieces",
         "_waiting",
-        "body",
+        "body_bytes",
         "disconnected",
         "handler",
         "http_version",
@@ -90,10 +96,9 @@ class DirectLine:
         "response_complete",
         "scope",
         "task",
-        "waiting_for_100_continue",
     )
 
-    def __init__(self, protocol: BoundedHttp, handler: Handler, http_version: str, *, keep_alive: bool) -> None:
+    def __init__(self, protocol: ClientConnection, handler: Handler, http_version: str, *, keep_alive: bool) -> None:
         self.protocol = protocol
         self.handler = handler
         self.http_version = http_version
@@ -106,8 +111,8 @@ class DirectLine:
             "client": protocol.client,
             "http_version": http_version,
         }
-        self.waiting_for_100_continue = protocol.expect_100_continue
-        self.body = bytearray()
+        self._pieces: list[bytes] = []
+        self.body_bytes = 0
         self.more_body = True
         self.disconnected = False
         self.response_complete = False
@@ -136,8 +141,19 @@ class DirectLine:
             await self.handler(self)
         except Exception:
             log.exception("a request was not served")
+        finally:
+            self.protocol.tasks.discard(self.task)
         if not self.response_complete and not self.disconnected:
             self.protocol.transport.close()
+
+    def take(self, piece: bytes) -> None:
+        """More of the request's body has come."""
+        self._pieces.append(piece)
+        self.body_bytes += len(piece)
+        if self.body_bytes > HIGH_WATER_LIMIT:
+            self.protocol.flow.pause_reading()
+        if self._waiting is not None:
+            self.set()
 
     # --- what endpoints ask of a line
 
@@ -156,18 +172,18 @@ class DirectLine:
             await self._read_on(bytes_max)
         if self.protocol.flow.read_paused:  # a large body stops the reading; without it nobody sees a client hang up
             self.protocol.read_on()
-        if len(self.body) > bytes_max:
+        if self.body_bytes > bytes_max:
             raise _too_large(bytes_max)
-        return bytes(self.body)
+        pieces = self._pieces
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _read_on(self, bytes_max: int) -> None:
         protocol = self.protocol
         _check_length(protocol.headers, bytes_max)
-        if self.waiting_for_100_continue:
-            self.waiting_for_100_continue = False
+        if expects_100(self.scope["headers"]):
             protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         while self.more_body:
-            if len(self.body) > bytes_max:
+            if self.body_bytes > bytes_max:
                 raise _too_large(bytes_max)
             if protocol.body_timed_out:
                 self.keep_alive = False
@@ -218,7 +234,8 @@ class DirectLine:
         self.protocol.transport.abort()
 
     def _standing_head(self) -> bytes:
-        head = self.protocol.standing_head()
+        protocol = self.protocol
+        head = protocol.sweeper.standing_head(protocol.server_state.default_headers)
         return head if self.keep_alive else head + b"connection: close\r\n"
 
     def _complete(self) -> None:
@@ -308,57 +325,183 @@ def _too_large(bytes_max: int) -> BodyTooLarge:
     return BodyTooLarge(f"The request body is larger than {bytes_max} bytes.")
 
 
+def expects_100(headers: list[tuple[bytes, bytes]]) -> bool:
+    return any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
+
+
 def _check_length(headers: list[tuple[bytes, bytes]], bytes_max: int) -> None:
     for name, value in headers:
         if name == b"content-length" and value.isdigit() and int(value) > bytes_max:
             raise _too_large(bytes_max)
 
 
-class BoundedHttp(HttpToolsProtocol):
-    """uvicorn's HTTP protocol with bounds on the request head (bytes, seconds) and on the idle time of its body.
+class Flow:
+    """Whether reading from the client is paused, and writing to it. Has what uvicorn asks of its own FlowControl."""
 
-    POSTs to a hot path go to its handler without ASGI in between, which saves a third of what uvicorn costs a request.
+    __slots__ = ("_transport", "_writers", "read_paused", "write_paused")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._writers: list[asyncio.Future[None]] = []
+        self.read_paused = False
+        self.write_paused = False
+
+    async def drain(self) -> None:
+        """Waits while the client does not take what it was sent."""
+        while self.write_paused:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._writers.append(waiter)
+            await waiter
+
+    def pause_reading(self) -> None:
+        if not self.read_paused:
+            self.read_paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self.read_paused:
+            self.read_paused = False
+            self._transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        self.write_paused = True
+
+    def resume_writing(self) -> None:
+        self.write_paused = False
+        writers, self._writers = self._writers, []
+        for waiter in writers:
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+class Cold(Protocol):
+    """What a `ClientConnection` asks of uvicorn's protocol, which serves what is not hot on the same connection."""
+
+    loop: asyncio.AbstractEventLoop
+    tasks: set[asyncio.Task[None]]
+    server_state: Any
+    limit_concurrency: int | None
+    timeout_keep_alive: int
+    client: tuple[str, int] | None
+    app: Any
+
+    def begin(self, url: bytes, headers: Headers) -> None:
+        """A request for it: its head is complete."""
+        ...
+
+    def on_body(self, body: bytes) -> None: ...
+
+    def on_message_complete(self) -> None: ...
+
+    def upgrade(self) -> bool:
+        """The client asks for another protocol. True: it is another's connection from now on."""
+        ...
+
+    def send_400_response(self, msg: str) -> None: ...
+
+    def start(self, cycle: Any, app: Any) -> None:
+        """A request that has waited for the answers to earlier ones."""
+        ...
+
+    def lost(self, exc: Exception | None) -> None: ...
+
+
+class ClientConnection:
+    """What comes from one client: an `asyncio.Protocol` by its methods, and what the parser calls. POSTs to a hot path go to its
+    handler without ASGI in between, which saves a third of what uvicorn costs a request.
+
+    `hot` maps a request target (path without query, as it stands in the request line) to who answers POSTs to it.
     """
 
-    bounds: BoundSettings = BoundSettings()
-    hot: Mapping[bytes, Handler] = {}
-    sweeper: Sweeper
+    __slots__ = (
+        "body_timed_out",
+        "bounds",
+        "client",
+        "cold",
+        "cycle",
+        "deadline",
+        "flow",
+        "head_bytes",
+        "head_complete",
+        "headers",
+        "hot",
+        "keep_alive_s",
+        "loop",
+        "parser",
+        "pipeline",
+        "refused",
+        "running",
+        "server_state",
+        "sweeper",
+        "taken_deadline",
+        "tasks",
+        "transport",
+        "unwanted_bytes_left",
+        "url",
+        "waiting_for",
+    )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.access_log = False
+    def __init__(
+        self,
+        cold: Cold,
+        transport: asyncio.Transport,
+        *,
+        bounds: BoundSettings,
+        hot: Mapping[bytes, Handler],
+        sweeper: Sweeper,
+    ) -> None:
+        self.cold = cold
+        self.transport = transport
+        self.bounds = bounds
+        self.hot = hot
+        self.sweeper = sweeper
+        self.loop = cold.loop
+        self.tasks = cold.tasks
+        self.server_state = cold.server_state
+        self.client = cold.client
+        self.keep_alive_s = cold.timeout_keep_alive
+        self.flow = Flow(transport)
+        self.parser: Any = HttpRequestParser(self)
+        if hasattr(self.parser, "set_dangerous_leniencies"):
+            # What comes after a request that ends the connection is left unread, and is no reason to refuse that request.
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.url = b""
+        self.headers: Headers = []
         self.head_bytes = 0
-        self.deadline: float | None = None  # by loop time: of the head, of the body's next piece, or of keep-alive
         self.waiting_for = "head"
+        #: By loop time: of the head, of the body's next piece, or of keep-alive.
+        self.deadline: float | None = self.loop.time() + bounds.head_s_max
         self.body_timed_out = False
         self.unwanted_bytes_left = -1
         self.head_complete = False
         self.refused = False  # the connection is being closed: what still comes on it is for nobody
+        self.cycle: Any = None  # the request that came last, a DirectLine or uvicorn's
         self.running: Any = None  # whose answer goes out: with pipelined requests not the one that came last
+        self.pipeline: deque[tuple[Any, Any]] = deque()
         self.taken_deadline: float | None = None  # until when the client must take some of what it was sent
+        sweeper.watch(self)
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.waiting_for = "head"
-        self.deadline = self.loop.time() + self.bounds.head_s_max
-        self.sweeper.watch(self)
+    # --- called by the loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It is made when there is a connection."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.sweeper.forget(self)
-        super().connection_lost(exc)
+        self.cold.lost(exc)
+        self.flow.resume_writing()
         for cycle in {self.running, *(queued for queued, _ in self.pipeline), self.cycle}:
-            line: object = cycle
-            if isinstance(line, DirectLine):
-                line.disconnected = True
-                line.set()
-                line.hang_up_seen()
+            if isinstance(cycle, DirectLine):
+                cycle.disconnected = True
+                cycle.set()
+                cycle.hang_up_seen()
             elif cycle is not None and not cycle.response_complete:
                 cycle.disconnected = True
                 cycle.message_event.set()
+        self.parser = None
 
-    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        self.running = cycle
-        super()._start_asgi_task(cycle, app)
+    def eof_received(self) -> None:
+        """The loop closes the connection."""
 
     def data_received(self, data: bytes) -> None:
         if not self.head_complete:
@@ -368,12 +511,22 @@ class BoundedHttp(HttpToolsProtocol):
                 self.deadline = self.loop.time() + self.bounds.head_s_max
             if self.head_bytes > self.bounds.head_bytes_max:
                 before = self.head_bytes
-                super().data_received(data)
+                self._parse(data)
                 self._judge_large_head(before)
                 return
-        super().data_received(data)
+        self._parse(data)
         if self.head_complete:
             self._expect_body()
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade:
+            if self.cold.upgrade():
+                self.sweeper.forget(self)
+        except HttpParserError:
+            log.warning("Invalid HTTP request received.")
+            self.cold.send_400_response("Invalid HTTP request received.")
 
     def _judge_large_head(self, bytes_before: int) -> None:
         """More came than a head may hold: either its end and some body with it, or a head that is too large."""
@@ -390,11 +543,26 @@ class BoundedHttp(HttpToolsProtocol):
             self.waiting_for = "body"
             self.deadline = self.loop.time() + self.bounds.body_idle_s_max
 
+    def pause_writing(self) -> None:
+        self.flow.pause_writing()
+        self.taken_deadline = self.loop.time() + self.bounds.body_idle_s_max
+
+    def resume_writing(self) -> None:
+        self.flow.resume_writing()
+        self.taken_deadline = None
+
+    # --- called by the parser
+
     def on_message_begin(self) -> None:
         self.url = b""
-        self.expect_100_continue = False
         self.headers = []
         self.head_complete = False
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         self.head_complete = True
@@ -407,18 +575,26 @@ class BoundedHttp(HttpToolsProtocol):
         self.deadline = None
         self.unwanted_bytes_left = -1
         handler = self.hot.get(self.url)
-        if handler is None or self.limit_concurrency is not None or self.parser.get_method() != b"POST":
-            self._begin_cold()
+        parser = self.parser
+        if (
+            handler is None
+            or self.cold.limit_concurrency is not None
+            or parser.get_method() != b"POST"
+            or parser.should_upgrade()
+        ):
+            self.cold.begin(self.url, self.headers)
+            if self.flow.read_paused:
+                self.read_on()
             return
-        http_version = self.parser.get_http_version()
-        keep_alive = http_version != "1.0" and self.parser.should_keep_alive()
-        before: Any = self.cycle
-        line: Any = DirectLine(self, handler, http_version, keep_alive=keep_alive)
+        http_version = parser.get_http_version()
+        keep_alive = http_version != "1.0" and parser.should_keep_alive()
+        before = self.cycle
+        line = DirectLine(self, handler, http_version, keep_alive=keep_alive)
         self.cycle = line
         if before is None or before.response_complete:
             self._start_line(line)
         else:
-            self.pipeline.appendleft((line, self.app))
+            self.pipeline.appendleft((line, self.cold.app))
             if len(self.pipeline) >= PIPELINED_REQUESTS_MAX:
                 self.flow.pause_reading()
 
@@ -428,18 +604,7 @@ class BoundedHttp(HttpToolsProtocol):
     def _start_line(self, line: DirectLine) -> None:
         self.running = line
         line.task = task = self.loop.create_task(line.run_asgi(None))
-        task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
-
-    def _begin_cold(self) -> None:
-        """The scope that `on_message_begin` of uvicorn would have made, and then as uvicorn goes on."""
-        url, headers, expect_100_continue = self.url, self.headers, self.expect_100_continue
-        super().on_message_begin()
-        self.url, self.headers, self.expect_100_continue = url, headers, expect_100_continue
-        self.scope["headers"] = headers
-        super().on_headers_complete()
-        if self.flow.read_paused:
-            self.read_on()
 
     def read_on(self) -> None:
         """Reads on, if only to see whether the client hangs up, unless too many requests wait for their turn."""
@@ -454,19 +619,11 @@ class BoundedHttp(HttpToolsProtocol):
             if self.unwanted_bytes_left < 0:
                 self.transport.abort()
             return
-        super().on_body(body)
-
-    def handle_websocket_upgrade(self) -> None:
-        self.sweeper.forget(self)
-        super().handle_websocket_upgrade()
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self.taken_deadline = self.loop.time() + self.bounds.body_idle_s_max
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self.taken_deadline = None
+        line = self.cycle
+        if not isinstance(line, DirectLine):
+            self.cold.on_body(body)
+        elif not line.response_complete:
+            line.take(body)
 
     def on_message_complete(self) -> None:
         if self.refused:
@@ -475,28 +632,29 @@ class BoundedHttp(HttpToolsProtocol):
         if self.waiting_for == "body":
             self.waiting_for = "answer"
             self.deadline = None
-        super().on_message_complete()
+        line = self.cycle
+        if not isinstance(line, DirectLine):
+            self.cold.on_message_complete()
+        elif not line.response_complete:
+            line.more_body = False
+            line.set()
 
     def on_response_complete(self) -> None:
         """Like its parent, but the keep-alive deadline is one number for the sweep instead of a timer per answer."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
-            line: object = cycle
-            if isinstance(line, DirectLine):
-                self._start_line(line)
+            if isinstance(cycle, DirectLine):
+                self._start_line(cycle)
             else:
-                self._start_asgi_task(cycle, app)
+                self.cold.start(cycle, app)
         else:
             self.waiting_for = "next"
-            self.deadline = self.loop.time() + self.timeout_keep_alive
-
-    def standing_head(self) -> bytes:
-        """The headers that every answer has (the date), joined once a second."""
-        return self.sweeper.standing_head(self.server_state.default_headers)
+            self.deadline = self.loop.time() + self.keep_alive_s
 
     def overdue(self) -> None:
         if self.waiting_for == "head" and self.head_bytes:
@@ -509,7 +667,7 @@ class BoundedHttp(HttpToolsProtocol):
             self.transport.close()
 
     def _body_overdue(self) -> None:
-        line: object = self.cycle
+        line = self.cycle
         if self.flow.read_paused:  # it is we who do not read on
             self._expect_body()
         elif isinstance(line, DirectLine):
@@ -536,20 +694,21 @@ class Sweeper:
     """Looks once a second at what every client connection waits for; owns the joined standing headers."""
 
     def __init__(self) -> None:
-        self._connections: set[BoundedHttp] = set()
+        self._connections: set[ClientConnection] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._standing_source: list[tuple[bytes, bytes]] | None = None
         self._standing = b""
 
-    def watch(self, connection: BoundedHttp) -> None:
+    def watch(self, connection: ClientConnection) -> None:
         self._connections.add(connection)
         if self._timer is None:
             self._timer = connection.loop.call_later(SWEEP_S, self._sweep)
 
-    def forget(self, connection: BoundedHttp) -> None:
+    def forget(self, connection: ClientConnection) -> None:
         self._connections.discard(connection)
 
     def standing_head(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """The headers that every answer has (the date), joined once a second."""
         if headers is not self._standing_source:
             self._standing_source = headers
             self._standing = b"".join(b"%b: %b\r\n" % pair for pair in headers)
@@ -567,11 +726,3 @@ class Sweeper:
             if connection.taken_deadline is not None and connection.taken_deadline < now:
                 connection.transport.abort()
         self._timer = loop.call_later(SWEEP_S, self._sweep)
-
-
-def bounded_http(bounds: BoundSettings, hot: Mapping[bytes, Handler]) -> type[BoundedHttp]:
-    """The protocol class to hand to `uvicorn.Config(http=...)`: one for a server, with bounds and a sweep of its own.
-
-    `hot` maps a request target (path without query, as it stands in the request line) to who answers POSTs to it.
-    """
-    return type("BoundedHttp", (BoundedHttp,), {"bounds": bounds, "hot": hot, "sweeper": Sweeper()})

@@ -133,6 +133,7 @@ class Hold:
         self.open = False
         amount = self.amount
         charges = []
+        waited_for = False
         for account in self.accounts:
             account.held -= amount
             if now >= account.resets_at:
@@ -140,9 +141,38 @@ class Hold:
             account.spent += cost
             account.total += cost
             charges.append((account.scope, account.id, account.period_start_us, cost))
-        for account in self.accounts:
             if account.waiters:
+                waited_for = True
+        if waited_for:
+            for account in self.accounts:
                 self.budgets.let_in(account, now)
+        return charges
+
+
+class Holds:
+    """What one call holds that may go on beyond its first hold: that, and what was added. Settled as one."""
+
+    __slots__ = ("first", "more")
+
+    def __init__(self, first: Hold) -> None:
+        self.first = first
+        self.more: list[Hold] = []
+
+    @property
+    def amount(self) -> int:
+        return self.first.amount + sum(hold.amount for hold in self.more)
+
+    def add(self, hold: Hold, now: float) -> None:
+        """One that comes when all is settled already is given back."""
+        if self.first.open:
+            self.more.append(hold)
+        else:
+            hold.settle(0, now)
+
+    def settle(self, cost: int, now: float) -> list[tuple[str, str, int, int]]:
+        charges = self.first.settle(cost, now)  # before the others let somebody in to what was spent
+        for hold in self.more:
+            hold.settle(0, now)
         return charges
 
 
@@ -169,6 +199,22 @@ class Budgets:
         self._wait_s_max = wait_s_max
         self._clock = clock
         self._exceeded_status = exceeded_status
+
+    def change(self, *, wait_s_max: float, exceeded_status: int) -> None:
+        """Other settings, for the calls that come and refuse from now on; who waits already waits as long as before."""
+        self._wait_s_max = wait_s_max
+        self._exceeded_status = exceeded_status
+
+    def take_now(self, accounts: Sequence[Account], wanted: int, now: float) -> Hold | None:
+        """A hold of all that is wanted, if nothing stands in its way; else None: see `take`. About 0.5 us."""
+        for account in accounts:
+            if now >= account.resets_at:
+                account.roll(now)
+            if account.waiters or (account.limit is not None and account.limit - account.spent - account.held < wanted):
+                return None
+        for account in accounts:
+            account.held += wanted
+        return Hold(self, accounts, wanted)
 
     def try_take(self, accounts: Sequence[Account], wanted: int, least: int, now: float) -> Hold | Account:
         """A hold of `wanted`, or of less where less is left (never under `least`), or the account that other calls' holds block.
@@ -225,6 +271,14 @@ class Budgets:
             raise
         finally:
             waiter.timer.cancel()
+
+    def add_now(self, accounts: Sequence[Account], more: int, now: float) -> Hold | None:
+        """More for a call that goes on, if there is room for it at this moment."""
+        try:
+            taken = self.try_take(accounts, more, more, now)
+        except BudgetExceeded:
+            return None
+        return taken if isinstance(taken, Hold) else None
 
     def charge_only(self, accounts: Sequence[Account]) -> Hold:
         """A hold of nothing, by which a call without a limit is charged all the same."""

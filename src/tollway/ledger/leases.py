@@ -7,8 +7,9 @@ asks again when it is short. So what always holds, over all workers, is
 
 A call whose worker has too little leased waits for the next request, which goes out every few milliseconds for all calls
 together. It is refused when what is *spent* leaves too little. When other workers' leases stand in the way it waits its turn, as
-behind other calls' holds: those workers see that their leases are wanted, and give back what no call of theirs holds. With the
-storage down, leases in hand are spent to the end; then calls of budgeted keys get 503.
+behind other calls' holds: those workers see that their leases are wanted, and give back what no call of theirs holds. Who spends
+steadily leases for a minute, so that the storage may be away for half of one. With the storage down, leases in hand are spent to
+the end; then calls of budgeted keys get 503, or go on without a lease where that is wished.
 
 `granted` and `settled` only rise (but for what is given back), so worker and storage need not agree on what is already ingested:
 the storage counts charges against a lease as it ingests them, the worker as they are settled.
@@ -25,9 +26,9 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from tollway.errors import StorageError, Unavailable
+from tollway.errors import BudgetExceeded, StorageError, Unavailable
 from tollway.ledger.budgets import Account, Budgets, Hold
-from tollway.storage import LeaseKept, LeaseState, LeaseStore, LeaseWant
+from tollway.storage import LeaseKept, LeaseState, LeaseStore, LeaseWant, Spent
 
 log = logging.getLogger("tollway")
 
@@ -43,8 +44,11 @@ REFRESH_S = 5.0
 #: Pauses before a lease that others' leases stood in the way of is asked for again.
 AGAIN_S_FIRST = 0.01
 AGAIN_S_MAX = 0.1
-#: A worker likes to lease for so many calls of the size it needs, where there is plenty.
+#: A worker likes to lease for so many calls of the size it needs, where there is plenty; and when it goes on spending, for
+#: so many seconds of it, so that a database may be away for half of them and nobody notices.
 SLICE_CALLS = 64
+SLICE_S = 60.0
+SLICE_GROWTH_MAX = 8
 #: A lease that was of no use for so many looks goes back.
 IDLE_LOOKS_MAX = 100
 #: Budgets in one request.
@@ -57,6 +61,7 @@ class Lease:
     __slots__ = (
         "again_at",
         "again_s",
+        "asked_at",
         "granted",
         "held",
         "idle_looks",
@@ -65,6 +70,9 @@ class Lease:
         "period_start_us",
         "seen",
         "settled",
+        "size",
+        "slice",
+        "used_then",
     )
 
     def __init__(self, period_start_us: int) -> None:
@@ -78,6 +86,18 @@ class Lease:
         self.again_s = AGAIN_S_FIRST
         self.seen = 0
         self.idle_looks = 0
+        self.size = 0  # of a call
+        self.slice = 0  # what was liked beyond need when last asked, when that was, and what was used until then
+        self.asked_at = 0.0
+        self.used_then = 0
+
+    def next_slice(self, now: float) -> int:
+        """What to ask for beyond need: more for who spends steadily, at most `SLICE_GROWTH_MAX` times what it was."""
+        used, seconds = self.settled + self.held, now - self.asked_at
+        steadily = round((used - self.used_then) * SLICE_S / seconds) if seconds > 0 else 0
+        self.slice = max(SLICE_CALLS * self.size, min(steadily, SLICE_GROWTH_MAX * self.slice))
+        self.asked_at, self.used_then = now, used
+        return self.slice
 
     @property
     def room(self) -> int:
@@ -131,8 +151,11 @@ class LeasedBudgets(Budgets):
         clock: Callable[[], float],
         monotonic: Callable[[], float] = time.monotonic,
         exceeded_status: int = 422,
+        unleased_when_away: bool = False,
     ) -> None:
+        """`unleased_when_away`: without the storage calls go on beyond what is leased, rather than being refused."""
         super().__init__(wait_s_max=wait_s_max, clock=clock, exceeded_status=exceeded_status)
+        self.unleased_when_away = unleased_when_away
         self._store = store
         self._epoch = epoch
         self._workers = workers
@@ -158,6 +181,9 @@ class LeasedBudgets(Budgets):
             await asyncio.gather(self._task, return_exceptions=True)
 
     # --- calls
+
+    def take_now(self, accounts: Sequence[Account], wanted: int, now: float) -> Hold | None:
+        return None  # what is leased is looked at by `take`
 
     def try_take(self, accounts: Sequence[Account], wanted: int, least: int, now: float) -> Hold | Account:
         """As with one worker, but from what is leased; what is short is asked for."""
@@ -195,7 +221,7 @@ class LeasedBudgets(Budgets):
             asked = [one for one in asked if one[0].limit is not None]
             if not asked:
                 return
-            wants = [_want(account, lease, amount) for account, lease, amount in asked]
+            wants = [_want(account, lease, amount, now) for account, lease, amount in asked]
             try:
                 async with asyncio.timeout(LEASE_WAIT_MS_MAX / 1000):
                     states = await self._store.lease(self._epoch, wants, workers=self._workers)
@@ -219,11 +245,10 @@ class LeasedBudgets(Budgets):
                 self._on_wanted()
             await self._give_back([*wanted, *(account for account in self._in_hand - wanted if _is_idle(account))])
 
-    async def refresh(self, stored: Mapping[tuple[str, str], tuple[int, int]] | None = None) -> None:
+    async def refresh(self, stored: Mapping[tuple[str, str], Spent] | None = None) -> None:
         """Takes over what the storage knows to be spent, and gives back what a lowered limit leaves no room for.
 
-        `stored` is (spent, start of its period) as read before, for budgets that nothing was charged to here. Raises
-        StorageError.
+        `stored` is what was read before, for budgets that nothing was charged to here. Raises StorageError.
         """
         async with self._turn:
             states = {
@@ -234,8 +259,10 @@ class LeasedBudgets(Budgets):
                 state = states.get((*name, lease.period_start_us))
                 if state is not None:
                     account.spent = state.spent_nano + lease.settled - state.charged_nano
-                elif stored is not None and name in stored and stored[name][1] == lease.period_start_us:
-                    account.spent = stored[name][0] + lease.settled
+                elif stored is not None and name in stored and stored[name].period_start_us == lease.period_start_us:
+                    account.spent = stored[name].spend_nano + lease.settled
+                if account.limit is not None and lease.room < 0:
+                    self._need(account, 0)  # the others must know what is held here without a lease
             await self._give_back([account for account in self._in_hand if _is_lowered(account)])
 
     async def _give_back(self, accounts: Sequence[Account]) -> None:
@@ -243,14 +270,14 @@ class LeasedBudgets(Budgets):
         for account in accounts:
             lease = _lease_of(account)
             lease.granted -= max(0, lease.room)
-            lease.low = 0
+            lease.low = lease.slice = 0
             kept.append(LeaseKept(account.scope, account.id, lease.period_start_us, lease.granted))
             if lease.granted <= lease.settled:
                 self._in_hand.discard(account)
         if kept:
             try:
                 await self._store.give_back(self._epoch, kept)
-            except StorageError:
+            except (StorageError, asyncio.CancelledError):
                 self._in_hand.update(accounts)  # once more, later
                 raise
 
@@ -266,7 +293,7 @@ class LeasedBudgets(Budgets):
             return
         got = state.granted_nano - lease.granted
         lease.granted = state.granted_nano
-        lease.low = 0 if got <= amount else got // 4
+        lease.low = 0 if got <= amount else got // 2
         lease.limit = account.limit
         lease.idle_looks = 0
         account.spent = state.spent_nano + lease.settled - state.charged_nano
@@ -285,7 +312,9 @@ class LeasedBudgets(Budgets):
             lease.again_at = self._monotonic() + AGAIN_S_MAX
             self._in_hand.add(account)  # it may have been granted all the same; then it is given back some day
             waiters = account.waiters
-            if waiters and lease.held and waiters[0].least <= lease.granted - lease.settled:
+            if waiters and self.unleased_when_away:
+                self._let_in_unleased(account)
+            elif waiters and lease.held and waiters[0].least <= lease.granted - lease.settled:
                 self._need(account, waiters[0].least)  # calls in flight will leave something
             elif waiters:
                 self._refuse_all(
@@ -293,6 +322,23 @@ class LeasedBudgets(Budgets):
                     Unavailable(f"The database is away, and what this worker may spend is spent. {account.label}"),
                 )
                 log.warning("budgets cannot be leased: %s", error)
+
+    def _let_in_unleased(self, account: Account) -> None:
+        """What they hold is told to the others once the storage is back."""
+        while account.waiters:
+            waiter = account.waiters.popleft()
+            if waiter.future.done():
+                continue
+            try:
+                amount = self._within_spent(waiter.accounts, waiter.wanted, waiter.least, self._clock())
+            except BudgetExceeded as error:
+                waiter.future.set_exception(error)
+                continue
+            leases = [_lease_of(one) for one in waiter.accounts]
+            for one, lease in zip(waiter.accounts, leases, strict=True):
+                one.held += amount
+                lease.held += amount
+            waiter.future.set_result(LeasedHold(self, waiter.accounts, leases, amount))
 
     def _refuse_all(self, account: Account, error: Unavailable) -> None:
         while account.waiters:
@@ -311,13 +357,14 @@ class LeasedBudgets(Budgets):
                 if self._needs:
                     await asyncio.sleep(GATHER_S)
                     await self.ask()
-                if self._in_hand and now() >= look_at:
-                    look_at = now() + LOOK_S
-                    await self.look()
-                if now() >= refresh_at:
-                    refresh_at = now() + REFRESH_S
-                    await self.refresh()
-            except StorageError:
+                async with asyncio.timeout(LEASE_WAIT_MS_MAX / 1000):  # calls that need a lease stand behind this
+                    if self._in_hand and now() >= look_at:
+                        look_at = now() + LOOK_S
+                        await self.look()
+                    if now() >= refresh_at:
+                        refresh_at = now() + REFRESH_S
+                        await self.refresh()
+            except (StorageError, TimeoutError):
                 look_at = now() + AWAY_S  # those who wait are told by `ask`
             except Exception:
                 log.exception("leasing failed")
@@ -346,10 +393,12 @@ def _lease_of(account: Account) -> Lease:
     return account.lease or _begin(account)
 
 
-def _want(account: Account, lease: Lease, amount: int) -> LeaseWant:
+def _want(account: Account, lease: Lease, amount: int, now: float) -> LeaseWant:
+    if amount:
+        lease.size = amount
     waiting = sum(waiter.wanted for waiter, _ in zip(account.waiters, range(SLICE_CALLS), strict=False))
-    least = max(0, amount - lease.room) if amount else 0
-    size = amount or 4 * lease.low // SLICE_CALLS
+    room = max(0, lease.room)
+    least = max(0, amount - room)
     return LeaseWant(
         scope=account.scope,
         id=account.id,
@@ -357,7 +406,8 @@ def _want(account: Account, lease: Lease, amount: int) -> LeaseWant:
         limit_nano=account.limit or 0,
         granted_nano=lease.granted,
         least_nano=least,
-        more_nano=max(least, waiting - lease.room) + SLICE_CALLS * size,
+        more_nano=max(least, waiting - room) + lease.next_slice(now),
+        cover_nano=room - lease.room,
     )
 
 

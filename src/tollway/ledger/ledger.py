@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 
 from msgspec import MsgspecError
@@ -21,7 +22,7 @@ from tollway.ledger import journal as journals
 from tollway.ledger.budgets import Account, Budgets
 from tollway.ledger.journal import Journal
 from tollway.ledger.record import KEY_MARK, CallRecord, decode_record, encode_record, mask_keys, shorten_record
-from tollway.storage import LeaseStore, SpendEntry, SpendStore
+from tollway.storage import KEY_SCOPE, LeaseStore, SpendEntry, SpendStore, Spent
 
 log = logging.getLogger("tollway")
 
@@ -55,27 +56,38 @@ class Ledger:
         fsync: str,
         on_trouble: Callable[[str], None],
         journal_bytes_max: int = 4 << 30,
+        serve_when_full: bool = False,
         leases: LeaseStore | None = None,
         leased: bool = False,
+        host: str = "",
     ) -> None:
-        """`leases` is where dead workers' leases end with their journals; `leased`: this worker spends from leases, too."""
+        """`leases` is where dead workers' leases end with their journals; `leased`: this worker spends from leases, too, and
+        says that it does so on `host`. `serve_when_full`: when neither journal nor storage takes more, calls go on and are not
+        written down, rather than being refused.
+        """
         self.budgets = budgets
         self.epoch = epoch
         self.accounts: dict[tuple[str, str], Account] = {}
+        self.renamed: dict[str, str] = {}  # keys that got another token, by their old one
         self.rows_written = 0
         self.rows_drained = 0
+        self.rows_dropped = 0  # calls that were served and are written down nowhere
         self._spend = spend
         self._leases = leases
         self._leased = leased
+        self._host = host
         self._directory = directory
         self._journal = Journal(directory, epoch, fsync=fsync)
         self._journal_segments_max = max(2, journal_bytes_max // journals.SEGMENT_BYTES_MAX)
+        self._serve_when_full = serve_when_full
+        self._dropping = False
         self._first_segment = 0
-        self._queue: deque[tuple[SpendEntry, int]] = deque()
+        self._queue: deque[tuple[CallRecord, bytes, int]] = deque()
         self._lost_track_at: int | None = None  # the segment from which records must be read back
         self._on_trouble = on_trouble
         self._wake = asyncio.Event()
         self._drained = asyncio.Condition()
+        self._storing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._storage_away = False
         self._failures = 0  # of the drain
@@ -85,6 +97,8 @@ class Ledger:
     async def open(self) -> None:
         """Replays what dead workers left, then opens this worker's journal and starts the drain."""
         await self.take_over_the_dead()
+        if self._leased and self._leases is not None:
+            await self._leases.begin(self.epoch, self._host)
         self._journal.open()
         self._task = asyncio.get_running_loop().create_task(self._drain_forever())
 
@@ -118,24 +132,34 @@ class Ledger:
         return moved
 
     def check_open(self) -> None:
-        """Raises Unavailable while no finished call could be written down."""
+        """Raises Unavailable while no finished call could be written down, unless calls shall go on all the same."""
+        if self._serve_when_full:
+            return
         if self._journal_broken:
             raise Unavailable(
                 "The spend journal cannot be written (is the disk full?). No call is served until it can be."
             )
-        if self._journal.segment - self._first_segment >= self._journal_segments_max:
+        if self._is_full():
             raise Unavailable("The spend journal is full: the database has been away for too long.")
+
+    def _is_full(self) -> bool:
+        if self._journal_broken and len(self._queue) >= QUEUE_ROWS_MAX:  # neither disk nor memory takes more
+            return True
+        return self._journal.segment - self._first_segment >= self._journal_segments_max
 
     def write(self, record: CallRecord) -> CallRecord:
         """Writes one settled call and returns it as it was written: without keys and what is too long. About 4 us.
 
-        What the disk refuses stays in memory and closes the ledger to new calls.
+        What the disk refuses stays in memory and closes the ledger to new calls. Where calls go on when all is full, they
+        are counted and not written.
         """
+        if self._serve_when_full and self._is_full():
+            self._drop()
+            return record
         payload = encode_record(record)
         if KEY_MARK in payload or len(payload) > RECORD_BYTES_MAX:
             record = mask_keys(record) if len(payload) <= RECORD_BYTES_MAX else mask_keys(shorten_record(record))
             payload = encode_record(record)
-        entry = spend_entry(record, payload)
         try:
             segment = self._journal.append(payload)
         except OSError as error:
@@ -147,12 +171,20 @@ class Ledger:
         self.rows_written += 1
         if len(self._queue) >= QUEUE_ROWS_MAX and not self._journal_broken:
             if self._lost_track_at is None:
-                self._lost_track_at = self._queue[-1][1]
+                self._lost_track_at = self._queue[-1][2]
         elif self._lost_track_at is None or self._journal_broken:
-            self._queue.append((entry, segment))
+            self._queue.append((record, payload, segment))
         if len(self._queue) == BATCH_ROWS_MAX:
             self._wake.set()
         return record
+
+    def _drop(self) -> None:
+        self.rows_dropped += 1
+        if not self._dropping:
+            self._dropping = True
+            self._on_trouble(
+                "the spend journal is full: calls go on, and what they cost is written down nowhere from here on"
+            )
 
     def drain_soon(self) -> None:
         """Others wait for what was spent here to be in storage."""
@@ -167,6 +199,36 @@ class Ledger:
                 await self._drained.wait_for(lambda: self.rows_drained >= goal or self._failures > failures)
         except TimeoutError:
             return
+
+    def storing_nothing(self) -> StoringNothing:
+        """Meanwhile nothing goes from here into the storage: what is read of it is without all that waits here."""
+        return StoringNothing(self, self._storing)
+
+    @property
+    def has_much_to_store(self) -> bool:
+        return len(self._queue) > BATCH_ROWS_MAX
+
+    def take_over_spend(self, stored: Mapping[tuple[str, str], Spent]) -> None:
+        """Makes every account what is `stored` of it and what waits here to be. To be called while storing nothing, by the
+        one who alone charges these accounts; what does not fit the queue puts it off.
+        """
+        if self._lost_track_at is not None:
+            return
+        waiting: Counter[tuple[str, str, int]] = Counter()
+        for record, _, _ in self._queue:
+            for scope, name, period, nano in record.charges:
+                waiting[scope, self.renamed.get(name, name) if scope == KEY_SCOPE else name, period] += nano
+        totals: Counter[tuple[str, str]] = Counter()
+        for (scope, name, _), nano in waiting.items():
+            totals[scope, name] += nano
+        for account in self.accounts.values():
+            known = stored.get((account.scope, account.id)) or Spent(account.scope, account.id, 0, 0)
+            if known.period_start_us > account.period_start_us:
+                account.begin_period(known.period_start_us)
+            period = account.period_start_us
+            spent = known.spend_nano if known.period_start_us == period else 0
+            account.spent = spent + waiting[account.scope, account.id, period]
+            account.total = known.total_nano + totals[account.scope, account.id]
 
     async def close(self) -> None:
         """Drains what is left (bounded) and closes the journal; what could not be drained is replayed at the next start."""
@@ -198,6 +260,7 @@ class Ledger:
                     self._unwritten.clear()
                 pause_s = DRAIN_S
                 self._storage_away = False
+                self._end_dropping()
             except Exception as error:  # a drain that ends would lose what comes after it
                 if not self._storage_away:
                     self._on_trouble(f"spend rows cannot be stored, they stay in the journal: {error}")
@@ -217,11 +280,12 @@ class Ledger:
         while left > 0:
             count = min(left, BATCH_ROWS_MAX)
             left -= count
-            batch = [queue[i][0] for i in range(count)]
-            last_segment = queue[count - 1][1]
-            await self._spend.ingest(batch, leased=self._leased)
-            for _ in range(count):
-                queue.popleft()
+            async with self._storing:
+                batch = [entry[:2] for entry in islice(queue, count)]
+                last_segment = queue[count - 1][2]
+                await self._spend.ingest(batch, leased=self._leased)
+                for _ in range(count):
+                    queue.popleft()
             self.rows_drained += count
             if last_segment > self._first_segment and self._lost_track_at is None:
                 await self._drop_before(last_segment)
@@ -244,6 +308,13 @@ class Ledger:
                 self._lost_track_at = segment + 1
             await self._drop_before(segment)
         self.rows_drained = self.rows_written - len(self._queue)
+
+    def _end_dropping(self) -> None:
+        if self._dropping and not self._is_full():
+            self._dropping = False
+            self._on_trouble(
+                f"the spend journal has room again; {self.rows_dropped} calls since the start are written down nowhere"
+            )
 
     async def _drop_before(self, segment: int) -> None:
         await asyncio.to_thread(self._journal.drop_before, segment)
@@ -271,25 +342,22 @@ class Ledger:
                 self._on_trouble(f"the spend journal cannot be put on the disk: {error}")
 
 
-def spend_entry(record: CallRecord, payload: bytes) -> SpendEntry:
-    """The row to store for a record: its own bytes, and what is looked for in columns."""
-    return SpendEntry(
-        epoch=record.epoch,
-        seq=record.seq,
-        started_us=record.started_us,
-        key=record.key,
-        user_id=record.user_id,
-        request_id=record.request_id,
-        model=record.provider_model or record.model,
-        cost_nano=record.cost.total,
-        failed=record.status_code >= 400,
-        charges=record.charges,
-        detail=payload,
-        team_id=record.team_id,
-        end_user=record.end_user,
-        input_tokens=record.usage.input_total if record.usage is not None else 0,
-        output_tokens=record.usage.output_total if record.usage is not None else 0,
-    )
+class StoringNothing:
+    """See `Ledger.storing_nothing`. A class: async generators cannot be compiled."""
+
+    __slots__ = ("_ledger", "_storing")
+
+    def __init__(self, ledger: Ledger, storing: asyncio.Lock) -> None:
+        self._ledger = ledger
+        self._storing = storing
+
+    async def __aenter__(self) -> None:
+        if self._ledger.has_much_to_store:
+            await self._ledger.flush()
+        await self._storing.acquire()
+
+    async def __aexit__(self, *error: object) -> None:
+        self._storing.release()
 
 
 def _payloads(path: Path, on_damage: Callable[[int], object]) -> list[bytes]:
@@ -297,11 +365,11 @@ def _payloads(path: Path, on_damage: Callable[[int], object]) -> list[bytes]:
 
 
 def _batches(payloads: list[bytes], on_damage: Callable[[int], object]) -> Iterable[list[SpendEntry]]:
-    entries = []
+    entries: list[SpendEntry] = []
     for place, payload in enumerate(payloads):
         if payload != PROBE:
             try:
-                entries.append(spend_entry(decode_record(payload), payload))
+                entries.append((decode_record(payload), payload))
             except MsgspecError:
                 on_damage(place)
     for start in range(0, len(entries), BATCH_ROWS_MAX):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json as careful_json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from functools import cache
 from typing import Any, Protocol
 
@@ -16,9 +16,12 @@ from msgspec import DecodeError, Raw, ValidationError, convert
 from msgspec.json import Decoder, encode
 
 from tollway.calls import Call, Reply, Usage
+from tollway.dialects.media import Asked, File, MediaWire
 from tollway.errors import BadRequest, Unauthenticated
 from tollway.multipart import Form, is_form, read_form
+from tollway.operations.parameters import KEPT_FIELDS, PATHS_MAX, drop_paths, drops_asked
 from tollway.pricing.price import Price
+from tollway.providers.following import FollowedRequest
 from tollway.snapshot import Deployment
 from tollway.upstream.wire import WireReply, WireRequest
 
@@ -33,9 +36,7 @@ GATEWAY_FIELDS = frozenset(
 #: Fields by which a client would choose where its call goes or with whose key: refused.
 REFUSED_FIELDS = frozenset({"api_base", "api_key", "base_url", "user_config", "aws_endpoint_url", "mock_response"})
 #: Of the gateway's fields, those that ask for what this gateway does not do: named in the answer's `x-tollway-dropped`.
-WITHOUT_EFFECT = ("allowed_openai_params", "cache", "modify_params", "priority")
-#: Nothing may drop these: without them there is no call.
-KEPT_FIELDS = frozenset({"model", "messages", "stream"})
+WITHOUT_EFFECT = ("cache", "priority")
 SPECIAL_FIELDS = GATEWAY_FIELDS | REFUSED_FIELDS
 #: Of the gateway's fields, those that hold a text even where it looks like a number.
 TEXT_FIELDS = frozenset({"litellm_call_id", "litellm_session_id", "litellm_trace_id"})
@@ -53,8 +54,8 @@ class Operation(Protocol):
     dialect: Any  # how the client speaks: a module of tollway.dialects
     streams_any: bool  # a stream may be anything that its content type tells: it is opened by `open_stream`
 
-    def parse(self, call: Call) -> None:
-        """Fills the call from its body. Raises BadRequest."""
+    def parse(self, call: Call) -> Awaitable[None] | None:
+        """Fills the call from its body. Raises BadRequest. What it gives back must be awaited before the call is complete."""
         ...
 
     def bound(self, call: Call) -> tuple[int, int]:
@@ -82,6 +83,14 @@ class Operation(Protocol):
 
     def price(self, call: Call, deployment: Deployment) -> Price | None:
         """The price of this very call where the deployment has none that holds for all."""
+        ...
+
+    def spoken(self, deployment: Deployment) -> str:
+        """The dialect in which the deployment is asked, and tells its errors."""
+        ...
+
+    def answer(self, call: Call, deployment: Deployment) -> Reply | None:
+        """The reply that needs no provider; None where it must be asked."""
         ...
 
 
@@ -144,20 +153,21 @@ def _skip(body: bytes, at: int) -> int:
 
 def _refuse_twice(body: bytes) -> None:
     """Raises BadRequest naming a key that stands twice at the top level. Slow; for bodies that look unusual."""
+    twice: str | None = None
 
     def check(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        seen = dict(pairs)
-        if len(seen) != len(pairs):
-            names = [name for name, _ in pairs]
-            seen["\x00twice"] = next(name for name in names if names.count(name) > 1)
-        return seen
+        nonlocal twice  # objects end from the inside out: the last one is the top level
+        names = [name for name, _ in pairs]
+        whole = dict(pairs)
+        twice = None if len(whole) == len(names) else next(name for name in names if names.count(name) > 1)
+        return whole
 
     try:
-        top = careful_json.loads(body, object_pairs_hook=check)
+        careful_json.loads(body, object_pairs_hook=check)
     except (ValueError, RecursionError) as error:
         raise BadRequest("Invalid JSON payload.", param="request_body") from error
-    if "\x00twice" in top:
-        raise BadRequest(f"The key {top[chr(0) + 'twice']!r} stands twice in the request body.", param="request_body")
+    if twice is not None:
+        raise BadRequest(f"The key {twice!r} stands twice in the request body.", param="request_body")
 
 
 def text_field(fields: dict[str, Raw], name: str) -> str:
@@ -206,10 +216,11 @@ def take_gateway_fields(call: Call, fields: dict[str, Raw]) -> None:
         )
     _take_routing(call, fields)
     drops = value_of(fields, "additional_drop_params", list[str], "a list of field names")
-    for name in drops or ():
-        if name not in KEPT_FIELDS and fields.pop(name, None) is not None:
-            call.dropped.append(name)
+    call.dropped.extend(drop_paths(fields, drops_asked(drops)))
     call.drop_asked = value_of(fields, "drop_params", bool, "true or false")
+    call.modify_asked = value_of(fields, "modify_params", bool, "true or false")
+    allowed = value_of(fields, "allowed_openai_params", list[str], "a list of field names")
+    call.allowed_params = tuple(allowed[:PATHS_MAX]) if allowed else ()
     call.dropped.extend(name for name in WITHOUT_EFFECT if name in fields)
     call.tags.extend(value_of(fields, "tags", list[str], "a list of strings") or ())
     call.session_id = text_field(fields, "litellm_session_id") or call.session_id
@@ -218,6 +229,7 @@ def take_gateway_fields(call: Call, fields: dict[str, Raw]) -> None:
         take_metadata(call, about)
     for name in GATEWAY_FIELDS:
         fields.pop(name, None)
+    call.dropped_by_caller = len(call.dropped)
 
 
 def _take_routing(call: Call, fields: dict[str, Raw]) -> None:
@@ -270,7 +282,8 @@ def convert_or(value: Any, type_: Any, otherwise: Any) -> Any:
 #: Client headers that travel on, by the provider's dialect.
 FORWARDED: dict[str, frozenset[bytes]] = {
     "openai_chat": frozenset({b"openai-organization", b"openai-project", b"openai-beta", b"traceparent"}),
-    "anthropic_messages": frozenset({b"anthropic-beta", b"traceparent"}),
+    "openai_responses": frozenset({b"openai-organization", b"openai-project", b"openai-beta", b"traceparent"}),
+    "anthropic_messages": frozenset({b"traceparent"}),  # and `anthropic-beta`, flag by flag
 }
 NO_HEADERS: frozenset[bytes] = frozenset()
 #: What a provider may say its reply is; anything else is handed on as bytes without a meaning.
@@ -344,13 +357,17 @@ class Passing(ABC):
         else:
             raise BadRequest(f"{call.path}: expected a body of the type multipart/form-data.", param="request_body")
         call.body_model = asked(call, "model", str, "a string") or ""
-        call.model_asked = call.route_model or call.body_model
+        call.model_asked = call.route_model or call.body_model or self.model_otherwise(call)
         if not call.model_asked and not call.snapshot.config.single_model:
             raise BadRequest("you must provide a model parameter", param="model")
         if self.needed not in {name.removesuffix("[]") for name in given}:
             raise BadRequest(f"{call.path}: Missing required parameter: {self.needed!r}.", param=self.needed)
         call.end_user = asked(call, "user", str, "a string") or call.end_user
         call.streaming = self.streams(call)
+
+    def model_otherwise(self, call: Call) -> str:
+        """Who answers where the client names no model; "" where one must be named."""
+        return ""
 
     def streams(self, call: Call) -> bool:
         """Whether the client asked for events."""
@@ -385,12 +402,20 @@ class Passing(ABC):
 
     # --- there and back
 
+    def spoken(self, deployment: Deployment) -> str:
+        return "openai_chat"
+
+    def answer(self, call: Call, deployment: Deployment) -> Reply | None:
+        return None
+
     def encode(self, call: Call, deployment: Deployment) -> WireRequest:
+        if (wire := deployment.provider.media_wire(self.name)) is not None:
+            return _encode_media(call, deployment, wire, streaming=self.is_streamed(call))
         content_type = b"application/json" if call.form is None else call.client_headers[b"content-type"]
         return WireRequest(
             origin=deployment.origin,
             head=deployment.head(self.name)
-            + forwarded_head(call, deployment.dialect)
+            + forwarded_head(call, "openai_chat")
             + b"content-type: %b\r\n" % content_type,
             body=_json_body(call, deployment) if call.form is None else _form_body(call, call.form, deployment),
             streaming=self.is_streamed(call),
@@ -457,17 +482,62 @@ def _json_in(text: str) -> Any:
         return text
 
 
+def _encode_media(call: Call, deployment: Deployment, wire: MediaWire, *, streaming: bool) -> WireRequest:
+    """In another API than OpenAI's. What was asked is kept on the call: the reply is made with it."""
+    call.encoded = media = _media_asked(call, deployment)
+    sent = wire.encode(media)
+    if call.streaming:
+        raise BadRequest("stream is not offered by this model: its answer comes whole.", param="stream")
+    call.dropped.extend(sent.dropped)
+    line, _, headers = deployment.head(call.operation.name).partition(b" HTTP/1.1\r\n")
+    own = b"".join(b"%b: %b\r\n" % pair for pair in sent.headers)
+    request = FollowedRequest(
+        origin=deployment.origin,
+        head=b"%b%b HTTP/1.1\r\n%b%bcontent-type: %b\r\n"
+        % (line, sent.tail.encode("ascii"), headers, own, sent.content_type.encode("ascii")),
+        body=sent.body,
+        streaming=streaming,
+        reply_bytes_max=call.snapshot.config.bounds.reply_bytes_max,
+    )
+    if hasattr(wire, "next_step"):  # its first reply is a ticket
+        request.wire, request.asked = wire, media
+    return request
+
+
+def _media_asked(call: Call, deployment: Deployment) -> Asked:
+    fields: dict[str, Any] = {}
+    files: list[File] = []
+    if call.form is None:
+        fields = {name: careful_json.loads(bytes(value)) for name, value in call.fields.items()}
+    else:
+        for part in call.form.parts:
+            name = part.name.removesuffix("[]")
+            if part.is_file:
+                files.append(File(name, bytes(call.form.view(part))))
+            elif part.name.endswith("[]"):
+                fields.setdefault(name, []).append(call.form.text_of(part))
+            else:
+                fields[name] = call.form.text_of(part)
+    standing = {name: careful_json.loads(bytes(value)) for name, value in deployment.defaults.items()}
+    forced = {name: careful_json.loads(bytes(value)) for name, value in deployment.extra_body.items()}
+    fields = {**standing, **fields, **forced}
+    del call.dropped[call.dropped_by_caller :]  # what an earlier try left out
+    call.dropped.extend(drop_paths(fields, deployment.entry.additional_drop_params))
+    return Asked(deployment.target, fields, files, call.started_us // 1_000_000)
+
+
 def _json_body(call: Call, deployment: Deployment) -> bytes:
     fields = {**deployment.defaults, **call.fields, "model": raw(deployment.target), **deployment.extra_body}
-    for name in deployment.entry.additional_drop_params:
-        if fields.pop(name, None) is not None:
-            call.dropped.append(name)
+    del call.dropped[call.dropped_by_caller :]  # what an earlier try left out
+    call.dropped.extend(drop_paths(fields, deployment.entry.additional_drop_params))
+    call.dropped.extend(deployment.provider.adapt_operation(call.operation.name, fields))
     return encode(fields)
 
 
 def _form_body(call: Call, form: Form, deployment: Deployment) -> bytes:
     given = form.names()
     drops = given.intersection(deployment.entry.additional_drop_params)
+    del call.dropped[call.dropped_by_caller :]  # what an earlier try left out
     call.dropped.extend(drops)
     replaced_whole = {*deployment.extra_body, *(name + "[]" for name in deployment.extra_body)}
     added: list[tuple[str, bytes]] = []

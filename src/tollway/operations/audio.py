@@ -5,13 +5,15 @@ can be: SPEECH_S_PER_CHARACTER_MAX for each character, longer where a slower `sp
 characters, which are counted here; or what the provider says it used, which it does in events alone (`stream_format: sse`); or the
 length of the sound that came, read from its own head.
 
-**Transcription.** What it holds: the longest sound that the file can be, by SOUND_BYTES_PER_S_MIN. What it is charged: the usage
-that the provider tells, else the duration that its reply tells, else, as an estimate, what the file says of itself.
+**Transcription**, and the same in English words (**translation**). What it holds: the longest sound that the file can be, by
+SOUND_BYTES_PER_S_MIN. What it is charged: the usage that the provider tells, else the duration that its reply tells, else, as an
+estimate, what the file says of itself.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from tollway import sound
 from tollway.calls import USAGE_ESTIMATED, Call, Reply, Usage
@@ -159,11 +161,16 @@ def _spoken(call: Call, seconds: float | None) -> Usage:
 
 
 class Transcriptions(Passing):
-    name = "audio_transcriptions"
-    call_type = "atranscription"
+    """`name` is "audio_transcriptions" or "audio_translations"."""
+
     needed = "file"
     form_taken = True
     json_taken = False
+
+    def __init__(self, dialect: Any, *, name: str = "audio_transcriptions", call_type: str = "atranscription") -> None:
+        super().__init__(dialect)
+        self.name = name
+        self.call_type = call_type
 
     # --- what it may cost
 
@@ -186,6 +193,12 @@ class Transcriptions(Passing):
 
     def decode(self, call: Call, deployment: Deployment, wire: WireReply) -> Reply:
         body = wire.body or b""
+        if (media := deployment.provider.media_wire(self.name)) is not None:
+            made = media.decode(call.encoded, media_type(wire), body)
+            head = b"content-type: %b\r\n" % made.content_type.encode("ascii")
+            reply = Reply(status=200, head=head, body=made.body, deployment=deployment, attempt=None)
+            reply.usage = made.usage
+            return reply
         wanted = asked(call, "response_format", str, "a string") or ""
         reply = Reply(status=200, head=content_type_line(wire), body=body, deployment=deployment, attempt=None)
         if wanted in JSON_FORMATS:

@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from tollway.calls import Call, Reply, Usage
+from tollway.calls import Call, Reply, Usage, UsageDetails
 from tollway.dialects import openai_media
 from tollway.dialects.openai_media import EventsRelay
 from tollway.errors import BadRequest, UpstreamBroken
@@ -25,6 +25,7 @@ from tollway.pricing.bound import (
     input_tokens_bound,
     most_expensive,
 )
+from tollway.pricing.catalog import image_kind
 from tollway.pricing.price import Price
 from tollway.snapshot import Deployment
 from tollway.upstream.wire import WireReply
@@ -59,7 +60,7 @@ class Images(Passing):
         """All that was asked for: a provider that has begun makes it, whether somebody waits or not."""
         n = _pictures(call)
         if self._by_piece(call, call.deployment):
-            return Usage(images=n)
+            return Usage(images=n, details=self._details(call, call.deployment))
         return Usage(input=_input_tokens(call), image_out=n * IMAGE_OUTPUT_TOKENS_MAX, images=n)
 
     def price(self, call: Call, deployment: Deployment) -> Price | None:
@@ -78,18 +79,28 @@ class Images(Passing):
         price = deployment.price or self.price(call, deployment)
         return price is None or bool(price.image) or bool(price.request)
 
+    def _details(self, call: Call, deployment: Deployment) -> UsageDetails | None:
+        """What a picture's price depends on, where it does."""
+        price = deployment.price
+        if price is None or not (price.images_by_kind or price.pixel):
+            return None
+        size = asked(call, "size", str, "a string") or ""
+        return UsageDetails(image_kind=image_kind(size, asked(call, "quality", str, "a string") or ""))
+
     # --- and back
 
     def decode(self, call: Call, deployment: Deployment, wire: WireReply) -> Reply:
         body = wire.body or b""
+        if (media := deployment.provider.media_wire(self.name)) is not None:
+            body = media.decode(call.encoded, media_type(wire), body).body
         count, usage = openai_media.read_pictures(body)
         reply = Reply(
             status=200, head=b"content-type: application/json\r\n", body=body, deployment=deployment, attempt=None
         )
         if usage is not None:
-            reply.usage = replace(usage, images=count)
+            reply.usage = replace(usage, images=count, details=self._details(call, deployment))
         elif self._by_piece(call, deployment):
-            reply.usage = Usage(images=count)
+            reply.usage = Usage(images=count, details=self._details(call, deployment))
         return reply
 
     def open_stream(self, call: Call, deployment: Deployment, wire: WireReply) -> Reply:
@@ -101,11 +112,23 @@ class Images(Passing):
         return reply
 
 
+class Variations(Images):
+    """Pictures like another one: no words, and a form alone."""
+
+    needed = "image"
+    json_taken = False
+
+    def __init__(self, dialect: Any) -> None:
+        super().__init__(dialect, name="images_variations", call_type="aimage_variation", form_taken=True)
+
+
 def _pictures(call: Call) -> int:
     n = asked(call, "n", int, "a whole number")
     if n is not None and not 1 <= n <= PICTURES_MAX:
         raise BadRequest(f"n must be between 1 and {PICTURES_MAX}.", param="n")
-    return n or 1
+    model = call.model  # not known yet while the body is read
+    more = max(model.by_default.choices if n is None else 0, model.forced.choices) if model is not None else 0
+    return max(n or 1, more)
 
 
 def _input_tokens(call: Call) -> int:

@@ -4,15 +4,31 @@ from __future__ import annotations
 
 from tollway.calls import Call, Reply
 from tollway.policies import Step
+from tollway.snapshot import Snapshot
+
+READ_HEADERS = frozenset(
+    {
+        b"x-litellm-customer-id",
+        b"x-litellm-end-user-id",
+        b"x-litellm-session-id",
+        b"x-litellm-tags",
+        b"x-litellm-timeout",
+        b"x-session-id",
+    }
+)
 
 
 def read(next: Step) -> Step:
     """Fills the call from its body. Raises BodyTooLarge, BodyTimeout or BadRequest."""
 
     async def step(call: Call) -> Reply:
-        call.body = await call.line.read_body(call.snapshot.config.bounds.body_bytes_max)
-        _read_headers(call)
-        call.operation.parse(call)
+        snapshot: Snapshot = call.snapshot
+        call.body = await call.line.read_body(snapshot.body_bytes_max)
+        if not READ_HEADERS.isdisjoint(call.client_headers):
+            _read_headers(call)
+        more = call.operation.parse(call)
+        if more is not None:
+            await more
         return await next(call)
 
     return step

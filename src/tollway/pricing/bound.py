@@ -82,17 +82,20 @@ def most_expensive(
     ceiling = price.ceilings[0] if len(price.ceilings) == 1 else _ceiling_at(price, input_tokens)
     units = input_tokens * ceiling.input + output_tokens * n * ceiling.output
     if price.by_piece:
-        units += price.request + searches * price.search_dearest + images * price.image
-        units += characters * price.character + queries * price.query
+        dearest = price.dearest
+        units += dearest.request
+        if searches or images or characters or queries:
+            units += searches * dearest.search + images * dearest.image
+            units += characters * dearest.character + queries * dearest.query
         if seconds:
-            units += math.ceil(Fraction(repr(seconds)) * price.second)
+            units += math.ceil(Fraction(repr(seconds)) * dearest.second)
     return -(-units // price.per_nano)
 
 
 def affordable_output_tokens(price: Price, input_tokens: int, n: int, nano: int) -> int:
     """The largest output limit, for each of `n` choices, whose bound fits in `nano`; -1 when the input does not."""
     ceiling = _ceiling_at(price, input_tokens)
-    left = nano * price.per_nano - input_tokens * ceiling.input - price.request
+    left = nano * price.per_nano - input_tokens * ceiling.input - price.dearest.request
     if left < 0:
         return -1
     rate = ceiling.output * n

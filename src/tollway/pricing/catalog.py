@@ -10,13 +10,24 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
 
 from tollway.errors import ConfigError
-from tollway.pricing.price import Price, price_from_map, price_version
+from tollway.pricing.price import (
+    AS_LISTED,
+    IMAGES_BY_KIND,
+    NANO_PER_DOLLAR,
+    Price,
+    Terms,
+    price_from_map,
+    price_version,
+    says_price,
+    uplift_in,
+)
 
 CATALOG_FILE = "model_catalog.json.gz"
 CATALOG_BYTES_MAX = 64 << 20
@@ -72,6 +83,19 @@ class Catalog:
     def __len__(self) -> int:
         return sum(len(rows) for rows in self._rows.values())
 
+    def names(self) -> Iterator[str]:
+        """Every row's name, as the map has it."""
+        for rows in self._rows.values():
+            yield from rows
+
+    def prices(self, name: str) -> Row:
+        """What the row of exactly this name says of prices, in the map's keys; empty where there is none."""
+        for rows in self._rows.values():
+            if name in rows:
+                listed = _LISTED.decode(rows[name])
+                return {key: value for key, value in listed.items() if says_price(key)}
+        return {}
+
     def facts(self, name: str) -> ModelFacts | None:
         """The row of exactly this name."""
         for provider, rows in self._rows.items():
@@ -93,19 +117,49 @@ class Catalog:
                     raw = rows.get(name)
                     if raw is not None:
                         return _facts(name, row_provider, raw, self.as_of)
-        return None
+        return self._find_by_size(family, model)
+
+    def _find_by_size(self, family: str, model: str) -> ModelFacts | None:
+        """A model of pictures that is listed only by their size, or by size and quality: one price for each kind."""
+        kinds: dict[str, Any] = {}
+        facts = None
+        for row_provider, rows in self._rows.items():
+            if family_of(row_provider) != family:
+                continue
+            for name in rows:
+                listed = _SIZED.fullmatch(name)
+                if listed is None or listed["model"] != model:
+                    continue
+                row = _EXACT.decode(rows[name])
+                one = price_from_map(row, version="", name=name)
+                if one is None:
+                    continue
+                facts = facts or _facts(name, row_provider, rows[name], self.as_of)
+                size, dollars = f"{listed['wide']}x{listed['high']}", _dollars(one.image, one.per_nano)
+                kinds[f"{listed['quality'] or ''}/{size}".removeprefix("/")] = dollars
+                if listed["quality"] in (None, *_QUALITIES_USUAL):
+                    kinds.setdefault(size, dollars)
+        if facts is None:
+            return None
+        told = {key: value for key, value in facts.row.items() if "cost" not in key}
+        row = {**told, "mode": "image_generation", IMAGES_BY_KIND: kinds}
+        price = price_from_map(row, version=price_version(self.as_of, row), name=model)
+        shown = {**row, IMAGES_BY_KIND: {kind: float(dollars) for kind, dollars in kinds.items()}}
+        return msgspec.structs.replace(facts, name=model, row=shown, price=price)
 
     def find_image(self, provider: str, model: str, *, size: str = "", quality: str = "") -> ModelFacts | None:
-        """Like `find`, for a picture of this size ("1024x1024") and quality: some models are listed only by both."""
+        """Like `find`, for pictures of this size ("1024x1024") and quality alone."""
         facts = self.find(provider, model)
-        if facts is not None and facts.price is not None:
+        if facts is None or facts.price is None or not (facts.price.images_by_kind or facts.price.pixel):
             return facts
-        pixels = (size or "1024x1024").replace("x", "-x-")
-        for sized in (f"{quality or 'standard'}/{pixels}/{model}", f"{pixels}/{model}"):
-            found = self.find(provider, sized)
-            if found is not None:
-                return found
-        return facts
+        row = {key: value for key, value in facts.row.items() if "cost" not in key}
+        dollars = _dollars(facts.price.image_of(image_kind(size, quality)), facts.price.per_nano)
+        exact = {**row, "output_cost_per_image": dollars}
+        return msgspec.structs.replace(
+            facts,
+            row={**row, "output_cost_per_image": float(dollars)},
+            price=price_from_map(exact, version=facts.price.version, name=facts.name),
+        )
 
     def infer_provider(self, bare_model: str) -> str | None:
         """Who serves a model named without a provider: who the catalog says, else whose names look like this."""
@@ -137,23 +191,70 @@ class Catalog:
         return sorted(names)
 
 
-def custom_price(prices: Row, base: ModelFacts | None, *, mode: str | None = None) -> Price | None:
+#: What of a request a price per picture depends on, where the request says nothing of it.
+IMAGE_SIZE_USUAL = "1024x1024"
+_QUALITIES_USUAL = ("standard", "medium")
+
+
+def image_kind(size: str, quality: str) -> str:
+    """What `UsageDetails.image_kind` says of a request for pictures: "hd/1024x1792". Sizes and qualities that leave the choice
+    to the provider ("auto") count as the usual ones.
+    """
+    size = size if size and size != "auto" else IMAGE_SIZE_USUAL
+    return size if quality in ("", "auto", *_QUALITIES_USUAL) else f"{quality}/{size}"
+
+
+def custom_price(
+    prices: Row, base: ModelFacts | None, *, mode: str | None = None, terms: Terms = AS_LISTED
+) -> Price | None:
     """The price that a configuration writes for a deployment, in the map's keys; None when the model stays unpriced.
 
     What is written stands alone: cached tokens then cost what input costs unless their price is written too. Where that
-    does not price the mode, the rest is what `base` asks, but for what follows from a price written anew. Without
-    prices it is the price of `base`. Raises ConfigError.
+    does not price the mode, the rest is what `base` asks, but for what follows from a price written anew. Where neither
+    the configuration nor the list tells a mode, it is that of what is priced: a chat's for tokens, else pictures, sound
+    or queries. Without prices it is the price of `base`. Raises ConfigError.
     """
     if not prices:
-        return base.price if base else None
+        return listed_price(base, terms=terms)
     name, listed = (base.name, base.row) if base else ("", {})
-    alone = {"mode": mode or listed.get("mode") or "chat", **prices}
+    per_token = any("token" in key for key in prices) or "tiered_pricing" in prices
+    alone = {"mode": mode or listed.get("mode") or ("chat" if per_token else ""), **prices}
     completed = {**_inherited(listed, prices), **alone}
     try:
-        written = price_from_map(alone, version=price_version("config", alone), name=name)
-        return written or price_from_map(completed, version=price_version("config", completed), name=name)
+        written = price_from_map(alone, version=price_version("config", alone), name=name, terms=terms)
+        if written is not None:
+            return written
+        return price_from_map(completed, version=price_version("config", completed), name=name, terms=terms)
     except (ValueError, TypeError, AttributeError, LookupError) as error:
         raise ConfigError([f"a price cannot be read: {error}"]) from error
+
+
+def listed_price(facts: ModelFacts | None, *, place: str = "", terms: Terms = AS_LISTED) -> Price | None:
+    """What the catalog asks for a model whose calls all go to one place (see `uplift_in`), on these terms."""
+    if facts is None or facts.price is None:
+        return None
+    uplift = uplift_in(facts.row, place)
+    if uplift == 1 and terms == AS_LISTED:
+        return facts.price
+    named = f"{terms.name}@{place}" if uplift != 1 else terms.name
+    terms = msgspec.structs.replace(terms, name=named, tokens=terms.tokens * uplift)
+    version, _, _ = facts.price.version.partition("/")
+    return price_from_map(facts.row, version=version, name=facts.name, terms=terms)
+
+
+_OPENAI_REGION = re.compile(r"([a-z]{2})\.api\.openai\.com")
+
+
+def place_of(provider: str, host: str, location: str) -> str:
+    """The place that all calls of a deployment go to, as `listed_price` takes it: by the address's host name at OpenAI, by
+    the configured location at Google; "" where the price does not depend on it.
+    """
+    if provider == "openai":
+        region = _OPENAI_REGION.fullmatch(host.lower())
+        return "" if region is None else "us" if region[1] == "us" else "eu"  # all but the US ask the same
+    if provider == "vertex_ai":
+        return "" if location in ("", "global") else "regional"
+    return ""
 
 
 def family_of(provider: str) -> str:
@@ -182,6 +283,8 @@ def _facts(name: str, provider: str, raw: Raw, as_of: str) -> ModelFacts:
     row = {**_LISTED.decode(raw), "litellm_provider": provider}
     exact = {**_EXACT.decode(raw), "litellm_provider": provider}
     mode = str(row.get("mode") or "")
+    if mode in _MODES_WITH_TOOLS:
+        row, exact = ({**_asked_of_all(provider), **listed} for listed in (row, exact))
     abilities = frozenset(key[9:] for key, value in row.items() if value is True and key.startswith("supports_"))
     # `max_tokens` is the output limit where one is known and the window where none is.
     legacy = row.get("max_tokens")
@@ -199,6 +302,29 @@ def _facts(name: str, provider: str, raw: Raw, as_of: str) -> ModelFacts:
         source=str(row.get("source") or ""),
         row=row,
     )
+
+
+def _asked_of_all(provider: str) -> Row:
+    """What a provider asks for the same thing with every model that does not list it: OpenAI $2.50 for a thousand searches of
+    files and $10 for a thousand of the web (https://platform.openai.com/docs/pricing, 2026-11), Anthropic $10
+    (https://platform.claude.com/docs/en/about-claude/pricing, 2026-11), Perplexity $2.50
+    (https://docs.perplexity.ai/docs/getting-started/pricing, 2026-10).
+    """
+    return _ASKED_OF_ALL.get(provider, {})
+
+
+_MODES_WITH_TOOLS = ("chat", "responses")
+_SEARCH = {"search_context_cost_per_query": {"search_context_size_medium": "0.01"}}
+_ASKED_OF_ALL: Mapping[str, Row] = {
+    "openai": {"file_search_cost_per_1k_calls": "2.5", **_SEARCH},
+    "anthropic": _SEARCH,
+    "perplexity": {"search_context_cost_per_query": {"search_context_size_medium": "0.0025"}},
+}
+
+
+def _dollars(units: int, per_nano: int) -> Decimal:
+    """Nano-dollars as dollars, exactly: rates were decimals."""
+    return Decimal(units) / per_nano / NANO_PER_DOLLAR
 
 
 def _count(value: object) -> int | None:
@@ -283,6 +409,8 @@ _PROVIDER_BY_NAME = tuple(
     )
 )
 
+_SIZED = re.compile(r"(?:[\w-]+/)?(?:(?P<quality>[a-z]+)/)?(?P<wide>\d+)-x-(?P<high>\d+)/(?P<model>.+)")
+
 #: Rows that price a size, a commitment, a size class or a side product and cannot be asked for by that name.
 _NOT_A_MODEL = re.compile(r"-x-|\*|-month-commitment/|^(fireworks|together)-ai-|^container$|^guardrails$")
 
@@ -304,6 +432,9 @@ def _variants(family: str, model: str) -> Iterator[str]:
         tried[model.rsplit("/", 1)[-1]] = None  # "publishers/google/models/..." and "models/..."
     elif family == "fireworks_ai":
         tried[f"accounts/fireworks/models/{model}"] = None
+    elif family == "replicate":
+        name = model.partition(":")[0]  # "owner/name:version"
+        tried[name] = tried[name.replace("meta/meta-", "meta/")] = None  # listed as "meta/llama-3-70b-instruct"
     elif model.startswith("ft:"):
         tried[":".join(model.split(":")[:2])] = None  # "ft:gpt-4o-2024-08-06:organisation:name:id"
     for name in tuple(tried):

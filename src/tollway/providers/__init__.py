@@ -7,24 +7,31 @@ A provider is told apart from a dialect (how an API is spoken) and from a model 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from msgspec import Raw, Struct, json
 
 from tollway.calls import Secret
 from tollway.config.settings import ModelEntry
 from tollway.errors import ConfigError
+from tollway.upstream.wire import Upstream, WireRequest
 
-#: What can be asked of a provider. The paths are the provider's business.
-OPERATIONS = (
+if TYPE_CHECKING:
+    from tollway.dialects.media import MediaWire
+
+#: What a provider of OpenAI's API is taken to offer where its introduction does not say.
+USUAL_OPERATIONS = (
     "chat",
     "embeddings",
     "images_generations",
     "images_edits",
     "audio_speech",
     "audio_transcriptions",
+    "audio_translations",
 )
+#: What can be asked of a provider. The paths are the provider's business.
+OPERATIONS = (*USUAL_OPERATIONS, "images_variations", "moderations", "rerank")
 
 
 #: Where OpenAI's API has them (https://platform.openai.com/docs/api-reference, 2026-11-22).
@@ -33,16 +40,29 @@ OPENAI_PATHS = {
     "embeddings": "/embeddings",
     "images_generations": "/images/generations",
     "images_edits": "/images/edits",
+    "images_variations": "/images/variations",
     "audio_speech": "/audio/speech",
     "audio_transcriptions": "/audio/transcriptions",
+    "audio_translations": "/audio/translations",
+    "moderations": "/moderations",
+}
+
+
+#: Where chat is asked in each of OpenAI's dialects, by providers that speak it as OpenAI does.
+CHAT_PATHS = {
+    "openai_chat": "/chat/completions",
+    "openai_completions": "/completions",
+    "openai_responses": "/responses",
 }
 
 
 class MissingSetting(Exception):
-    """A provider needs something that nobody gave: `names` are the variables or settings, any one of which would do."""
+    """A provider needs something that nobody gave: `names` are the variables or settings, any one of which would do. Where
+    it is nothing that is set there are none, and `said` says what to do.
+    """
 
-    def __init__(self, provider: str, names: tuple[str, ...], what: str) -> None:
-        super().__init__(f"{provider} needs {what}: set {' or '.join(names)}")
+    def __init__(self, provider: str, names: tuple[str, ...], what: str, *, said: str | None = None) -> None:
+        super().__init__(said or f"{provider} needs {what}: set {' or '.join(names)}")
         self.provider = provider
         self.names = names
         self.what = what
@@ -56,7 +76,10 @@ class Introduction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     it is added, so that `http://host:11434` does as well as `http://host:11434/v1`. Variables are tried in their
     order. `auth` is "bearer" or the name of the header that holds the bare key. `output_limit` is the one field for
     the output limit that the provider is documented to know, where it does not know both. `stream_usage` False: it
-    refuses `stream_options`. `header_env` are headers taken from variables, sent when those are set.
+    refuses `stream_options`. `header_env` are headers taken from variables, sent when those are set. `also_speaks` are
+    the dialects of CHAT_PATHS that it answers beside chat completions. `rerank` is how it ranks documents, at `/rerank`: one
+    of `tollway.dialects.rerank.WIRES`, or "" where it does not. `parameters` are the `litellm_params` that it understands
+    beside key and address.
     """
 
     display: str
@@ -67,11 +90,14 @@ class Introduction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     key_env: tuple[str, ...] = ()
     key_needed: bool = True
     auth: str = "bearer"
-    operations: tuple[str, ...] = OPERATIONS
+    operations: tuple[str, ...] = USUAL_OPERATIONS
     output_limit: Literal["max_tokens", "max_completion_tokens"] | None = None
     stream_usage: bool = True
     header_env: dict[str, str] = {}
     other_env: tuple[str, ...] = ()
+    also_speaks: tuple[str, ...] = ()
+    rerank: str = ""
+    parameters: tuple[str, ...] = ()
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -80,12 +106,55 @@ class Introduction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return (*self.base_url_env, *placed, *self.key_env, *self.header_env.values(), *self.other_env)
 
 
+class Signer(Protocol):
+    """What a request must carry that cannot be worked out beforehand: a signature over it, or a token that expires.
+
+    One signer serves a deployment through all snapshots that bind it alike.
+    """
+
+    async def prepare(self, upstream: Upstream) -> None:
+        """Sees to it that `sign` has what it needs; nothing to wait for while that is fresh. Never blocks the loop.
+
+        Raises UpstreamError where no credentials can be had.
+        """
+        ...
+
+    def sign(self, request: WireRequest) -> None:
+        """Adds header lines to `request.head`, worked out from its final head and body."""
+        ...
+
+
+class Unwrapper(Protocol):
+    """Takes a stream out of another that it comes in, cut anywhere."""
+
+    before_error: bytes  # what the bytes held in which an error came, before it
+
+    def feed(self, data: bytes) -> bytes:
+        """Raises the UpstreamError that the outer stream tells of, or UpstreamBroken."""
+        ...
+
+
 class Provider(Protocol):
     """Who answers. Stateless: everything a call needs is bound once, when a snapshot is built."""
 
     name: str
     dialect: str  # of its chat operation: a module in tollway.dialects
     introduction: Introduction
+    adapts_all: bool = False  # `adapt` is asked of what was translated, too: it refuses what it does not know
+    own_fields: frozenset[str] = frozenset()  # of its own, which a client of any dialect may send along
+
+    def dialects(self, model: str) -> tuple[str, ...]:
+        """The dialects in which this model can be asked. A client of one of them has its bytes passed; the others are
+        translated to the first."""
+        return (self.dialect,)
+
+    def chat_path(self, dialect: str, model: str, *, streaming: bool) -> str | None:
+        """What follows the base URL for chat in one of `dialects`."""
+        return self.path("chat", model)
+
+    def signer(self, entry: ModelEntry, environment: Mapping[str, Secret]) -> Signer | None:
+        """Who signs this deployment's requests; None where `headers` says all. Raises MissingSetting, ConfigError."""
+        return None
 
     def at(self, entry: ModelEntry, environment: Mapping[str, Secret]) -> Provider:
         """The provider as this entry wants it; itself, where an entry changes nothing but address and key.
@@ -120,6 +189,30 @@ class Provider(Protocol):
         Returns the names of the fields that were dropped. Everything else travels as the client's own bytes.
         """
         ...
+
+    def adapt_operation(self, operation: str, fields: dict[str, Any]) -> list[str]:
+        """What `adapt` is for chat, for an operation whose body passes as JSON (embeddings)."""
+        return []
+
+    def envelop(self, dialect: str, fields: dict[str, Any], *, streaming: bool, betas: Sequence[str] = ()) -> None:
+        """Passed or translated: changes in place what this provider wants otherwise in the body of a chat in `dialect`,
+        as where the model stands in the path alone. `betas` are those that the body asks for.
+        """
+        return
+
+    def unwrapper(self, dialect: str) -> Unwrapper | None:
+        """For one stream in `dialect`: what takes it out of the frames that this provider sends it in. None: it comes as
+        it is.
+        """
+        return None
+
+    def media_wire(self, operation: str) -> MediaWire | None:
+        """How pictures or sound are asked for where that is not OpenAI's API; None where bodies pass."""
+        return None
+
+    def operation_headers(self, operation: str, key: Secret | None, entry: ModelEntry) -> list[tuple[bytes, bytes]]:
+        """Headers of one operation alone, where a provider's doors want the key shown in different ways."""
+        return []
 
 
 # --- address and greeting ------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from tollway.calls import Secret
 from tollway.config.settings import ModelEntry
-from tollway.providers import Introduction, address, greeting, header_lines, key_of
+from tollway.providers import Introduction, Provider, address, greeting, header_lines, key_of
 
 INTRODUCTION = Introduction(
     display="Anthropic",
@@ -70,7 +70,7 @@ class _Bearer(Secret):
     __slots__ = ()
 
 
-class Anthropic:
+class Anthropic(Provider):
     name = "anthropic"
     dialect = "anthropic_messages"
     introduction = INTRODUCTION

@@ -14,6 +14,8 @@ INTRODUCTION = Introduction(
     base_url="https://api.fireworks.ai/inference/v1",
     base_url_env=("FIREWORKS_API_BASE",),
     key_env=("FIREWORKS_API_KEY", "FIREWORKS_AI_API_KEY", "FIREWORKSAI_API_KEY", "FIREWORKS_AI_TOKEN"),
+    also_speaks=("openai_completions",),  # https://docs.fireworks.ai/api-reference/post-completions (2026-11-22)
+    rerank="jina",  # https://docs.fireworks.ai/api-reference/post-rerank (2026-11-22)
 )
 
 

@@ -15,4 +15,6 @@ INTRODUCTION = Introduction(
     key_needed=False,
     operations=("chat",),
     output_limit="max_tokens",
+    also_speaks=("openai_completions",),
+    rerank="jina",
 )

@@ -19,7 +19,7 @@ INTRODUCTION = Introduction(
     base_url="https://api.mistral.ai/v1",
     base_url_env=("MISTRAL_API_BASE", "MISTRAL_AZURE_API_BASE"),
     key_env=("MISTRAL_API_KEY", "MISTRAL_AZURE_API_KEY"),
-    operations=("chat", "embeddings", "audio_transcriptions"),
+    operations=("chat", "embeddings", "audio_transcriptions", "moderations"),
     output_limit="max_tokens",
     stream_usage=False,
 )

@@ -1,14 +1,17 @@
 """OpenAI itself.
 
-Quirk: the reasoning models refuse `max_tokens` and want `max_completion_tokens`
-(https://platform.openai.com/docs/api-reference/chat/create, 2026-11-22).
+Quirks: the reasoning models refuse `max_tokens` and want `max_completion_tokens`
+(https://platform.openai.com/docs/api-reference/chat/create, 2026-11-22). Three older models answer text completions and
+nothing else, all others no text completions (https://platform.openai.com/docs/deprecations, 2026-11-22).
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from tollway.providers import Introduction, is_openai_reasoning, name_output_limit, text_of
+from tollway.providers import USUAL_OPERATIONS, Introduction, is_openai_reasoning, name_output_limit, text_of
+from tollway.providers.openai_compatible import OpenAICompatible
 
 INTRODUCTION = Introduction(
     display="OpenAI",
@@ -18,10 +21,23 @@ INTRODUCTION = Introduction(
     key_env=("OPENAI_API_KEY",),
     # https://platform.openai.com/docs/api-reference/authentication (2026-11-22)
     header_env={"openai-organization": "OPENAI_ORGANIZATION", "openai-project": "OPENAI_PROJECT"},
+    also_speaks=("openai_responses",),
+    operations=(*USUAL_OPERATIONS, "images_variations", "moderations"),
 )
+_TEXT_MODEL = re.compile(r"(ft:)?(gpt-3\.5-turbo-instruct|davinci-002|babbage-002)\b")
 
 
 def adapt(fields: dict[str, Any]) -> list[str]:
     if "max_tokens" in fields and is_openai_reasoning(text_of(fields.get("model"))):
         return name_output_limit(fields, "max_completion_tokens")
     return []
+
+
+class OpenAI(OpenAICompatible):
+    def __init__(self, name: str) -> None:
+        super().__init__(name, INTRODUCTION, adapt=adapt)
+
+    def dialects(self, model: str) -> tuple[str, ...]:
+        if _TEXT_MODEL.match(model) and not self._elsewhere:
+            return ("openai_completions",)
+        return super().dialects(model)

@@ -20,49 +20,27 @@ NOT_YET = {
     "aws_polly": "Amazon Polly",
     "aws_textract": "Amazon Textract",
     "azure_speech": "Azure Speech",
-    "azure_text": "Azure's text completions; azure/ speaks chat completions",
-    "bedrock": "Amazon Bedrock's Converse API; bedrock_mantle/ reaches what it serves over OpenAI's API",
-    "black_forest_labs": "Black Forest Labs' image API",
-    "bytez": "Bytez",
+    "bytez": "Bytez' API, which streams text alone and counts no tokens",
     "chatgpt": "ChatGPT subscriptions",
     "custom": "handlers written in Python",
-    "deepgram": "Deepgram's audio API",
-    "elevenlabs": "ElevenLabs' audio API",
-    "fal_ai": "fal",
     "gdc": "Google Distributed Cloud",
-    "gigachat": "GigaChat's sign-in with OAuth",
-    "github_copilot": "GitHub Copilot's sign-in with OAuth",
+    "gigachat": "GigaChat's functions, which take the place of OpenAI's tools and have another shape",
     "langflow": "Langflow",
     "langgraph": "LangGraph",
     "manus": "Manus",
-    "nlp_cloud": "NLP Cloud",
+    "nlp_cloud": "NLP Cloud's API of one text and its history",
     "nvidia_riva": "NVIDIA Riva over gRPC",
-    "oci": "Oracle's request signing",
     "oobabooga": "the text generation web UI's old API; openai_like/ reaches its newer one",
-    "perplexity": "Perplexity's Agent API, which took the place of its chat completions on 2026-09-27",
-    "petals": "Petals",
-    "predibase": "Predibase",
+    "petals": "Petals, a network of volunteers without an API of its own",
+    "predibase": "Predibase's own text generation; openai_like/ with the address of a deployment and /v1 reaches its chat",
     "ragflow": "RAGFlow's address per chat; openai_like/ with that address in api_base reaches one chat",
-    "recraft": "Recraft's image API",
-    "replicate": "Replicate's predictions",
-    "runwayml": "Runway",
-    "sagemaker": "Amazon SageMaker",
-    "sagemaker_chat": "Amazon SageMaker",
-    "sagemaker_nova": "Amazon SageMaker",
-    "sap": "SAP AI Core",
-    "snowflake": "Snowflake Cortex",
-    "soniox": "Soniox's audio API",
-    "stability": "Stability AI's image API",
-    "text-completion-codestral": "Codestral's fill-in-the-middle API; codestral/ speaks chat completions",
-    "text-completion-inception": "Inception's fill-in-the-middle API; inception/ speaks chat completions",
-    "text-completion-openai": "OpenAI's text completions; openai/ speaks chat completions",
-    "topaz": "Topaz' image API",
+    "sagemaker": "containers with an API of their own; sagemaker_chat/ speaks to those with OpenAI's chat completions",
+    "sap": "SAP AI Core's orchestration, whose requests and replies wrap a chat in templates",
+    "soniox": "Soniox's transcripts, which want a file uploaded first",
+    "topaz": "Topaz' pictures, which are made in the background, fetched from another company's hosts and paid in credits",
     "transcribe": "Amazon Transcribe",
-    "triton": "NVIDIA Triton",
-    "vertex_ai": "Google Vertex AI; gemini/ reaches Gemini models with an API key",
-    "vertex_ai_beta": "Google Vertex AI; gemini/ reaches Gemini models with an API key",
-    "watsonx": "IBM watsonx",
-    "watsonx_text": "IBM watsonx",
+    "triton": "NVIDIA Triton's tensors; openai_like/ reaches its OpenAI-compatible frontend",
+    "watsonx_text": "IBM watsonx's old text generation; watsonx/ speaks its chat",
 }
 
 
@@ -91,6 +69,11 @@ def names() -> tuple[str, ...]:
 def variables() -> frozenset[str]:
     """Every environment variable that some provider looks at."""
     return frozenset(name for provider in providers().values() for name in provider.introduction.variables)
+
+
+def parameters() -> frozenset[str]:
+    """Every `litellm_params` setting that some provider understands beside key and address."""
+    return frozenset(name for provider in providers().values() for name in provider.introduction.parameters)
 
 
 def resolve(provider_model: str, explicit: str | None, infer: Callable[[str], str | None]) -> tuple[Provider, str]:
@@ -136,26 +119,67 @@ def _from_rows() -> dict[str, Provider]:
 
 
 def _from_files() -> dict[str, Provider]:
-    from tollway.providers import cohere, fireworks_ai, gemini, huggingface, local, mistral, openai
+    from tollway.providers import fireworks_ai, local, mistral, openai, rerankers, text_completions, voyage
     from tollway.providers.anthropic import Anthropic
     from tollway.providers.azure import Azure
     from tollway.providers.azure_ai import AzureAI
+    from tollway.providers.bedrock import Bedrock
+    from tollway.providers.black_forest_labs import BlackForestLabs
+    from tollway.providers.cohere import Cohere
+    from tollway.providers.databricks import Databricks
+    from tollway.providers.deepgram import Deepgram
+    from tollway.providers.elevenlabs import ElevenLabs
+    from tollway.providers.fal_ai import Fal
+    from tollway.providers.gemini import Gemini
+    from tollway.providers.github_copilot import GitHubCopilot
+    from tollway.providers.oci import OracleCloud
+    from tollway.providers.ollama import Ollama
     from tollway.providers.openai_compatible import OpenAICompatible
+    from tollway.providers.perplexity import Perplexity
+    from tollway.providers.replicate import Replicate
+    from tollway.providers.runwayml import Runway
+    from tollway.providers.sagemaker import SageMaker
+    from tollway.providers.snowflake import Snowflake
+    from tollway.providers.stability import Stability
+    from tollway.providers.vertex_ai import VertexAI
+    from tollway.providers.watsonx import Watsonx
 
     return {
-        "aiohttp_openai": OpenAICompatible("aiohttp_openai", openai.INTRODUCTION, adapt=openai.adapt),
+        **rerankers.all_of_them(),
+        **text_completions.all_of_them(),
+        "aiohttp_openai": openai.OpenAI("aiohttp_openai"),
         "anthropic": Anthropic(),
         "azure": Azure(),
         "azure_ai": AzureAI(),
+        "bedrock": Bedrock(),
+        "black_forest_labs": BlackForestLabs(),
         "codestral": OpenAICompatible("codestral", mistral.CODESTRAL, adapt=mistral.adapt),
-        "cohere": OpenAICompatible("cohere", cohere.INTRODUCTION, adapt=cohere.adapt, clean=cohere.clean),
-        "cohere_chat": OpenAICompatible("cohere_chat", cohere.INTRODUCTION, adapt=cohere.adapt, clean=cohere.clean),
+        "cohere": Cohere("cohere"),
+        "cohere_chat": Cohere("cohere_chat"),
+        "databricks": Databricks(),
+        "deepgram": Deepgram(),
+        "elevenlabs": ElevenLabs(),
+        "fal_ai": Fal(),
         "fireworks_ai": OpenAICompatible("fireworks_ai", fireworks_ai.INTRODUCTION, rename=fireworks_ai.rename),
-        "gemini": OpenAICompatible("gemini", gemini.INTRODUCTION, adapt=gemini.adapt),
-        "huggingface": OpenAICompatible("huggingface", huggingface.INTRODUCTION, rename=huggingface.rename),
+        "gemini": Gemini(),
+        "github_copilot": GitHubCopilot(),
         "local": OpenAICompatible("local", local.INTRODUCTION),
         "mistral": OpenAICompatible("mistral", mistral.INTRODUCTION, adapt=mistral.adapt),
-        "openai": OpenAICompatible("openai", openai.INTRODUCTION, adapt=openai.adapt),
+        "oci": OracleCloud(),
+        "ollama": Ollama("ollama"),
+        "ollama_chat": Ollama("ollama_chat"),
+        "openai": openai.OpenAI("openai"),
+        "perplexity": Perplexity(),
+        "replicate": Replicate(),
+        "runwayml": Runway(),
+        "sagemaker_chat": SageMaker("sagemaker_chat"),
+        "sagemaker_nova": SageMaker("sagemaker_nova"),
+        "snowflake": Snowflake(),
+        "stability": Stability(),
+        "voyage": voyage.Voyage("voyage", voyage.INTRODUCTION),
+        "vertex_ai": VertexAI(),
+        "vertex_ai_beta": VertexAI("vertex_ai_beta", version="v1beta1"),
+        "watsonx": Watsonx(),
     }
 
 

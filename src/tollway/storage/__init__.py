@@ -1,5 +1,5 @@
-"""What is kept: virtual keys, what was spent, and one row per finished call, behind Protocols that every storage keeps
-to.
+"""What is kept: virtual keys, what was spent, one row per finished call and sums of them by day, behind Protocols that
+every storage keeps to.
 
 Times are microseconds since 1970 UTC, money is whole nano-dollars, a key is known by the SHA-256 of its text.
 Everything here may wait; nothing here is called while a client's request is served. What goes wrong is a StorageError
@@ -15,11 +15,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+from urllib.parse import parse_qsl, urlsplit
 
 from msgspec import Struct, field, structs
 
 from tollway.errors import StorageError
+from tollway.storage.record import CallRecord
+
+if TYPE_CHECKING:
+    from tollway.storage.people import PeopleStore
+    from tollway.storage.sign_ins import SignInStore
 
 #: The largest amount a storage can keep, some nine billion dollars: columns are 64 bits wide.
 NANO_MAX = (1 << 63) - 1
@@ -164,51 +170,37 @@ class KeyStore(Protocol):
         """
 
 
-class SpendRow(Struct, array_like=True, frozen=True):
-    """One finished call. (epoch, seq) is ours and never repeats; `request_id` is the provider's and may.
+#: A settled call on its way into a storage: what was written down of it, and the journal's own bytes of that.
+SpendEntry = tuple[CallRecord, bytes]
 
-    `key` is None for the master key. `detail` is the journal record's own bytes.
+
+class SpendRow(Struct, array_like=True, frozen=True):
+    """One finished call. (epoch, seq) is ours and never repeats. `detail` is the journal record's own bytes.
+
+    (started_us, id) is where it stands among the others; `id` is this storage's own number for it.
     """
 
+    id: int
     epoch: int
     seq: int
     started_us: int
-    key: bytes | None
-    user_id: str | None
-    request_id: str
-    model: str
-    cost_nano: int
-    failed: bool
     detail: bytes
-    team_id: str | None = None
-    end_user: str | None = None
-    input_tokens: int = 0
-    output_tokens: int = 0
 
 
-class SpendEntry(Struct, array_like=True, frozen=True, gc=False):
-    """A SpendRow on its way into a storage, with the budgets that it counts against."""
+#: A day since 1970 UTC, and what was summed of a place in it: see `rollups.Place` and `rollups.Sums`.
+DaySums = tuple[int, tuple[Any, ...], Sequence[int]]
 
-    epoch: int
-    seq: int
-    started_us: int
-    key: bytes | None
-    user_id: str | None
-    request_id: str
-    model: str
-    cost_nano: int
-    failed: bool
-    charges: Sequence[Charge]
-    detail: bytes
-    team_id: str | None = None
-    end_user: str | None = None
-    input_tokens: int = 0
-    output_tokens: int = 0
+#: A row as it was read, and the call that takes its place: only cost, charges and the name of the price differ.
+Repriced = tuple[SpendRow, SpendEntry]
 
 
 class SpendFilter(Struct, frozen=True, kw_only=True):
-    """Which rows; None means any. `from_us` is included, `until_us` is not. `key` also finds what its predecessors
-    spent; `master_key` True means rows of the master key alone.
+    """Which calls; None means any. `from_us` is included, `until_us` is not. `key` also finds what its predecessors
+    spent; `master_key` True means calls of the master key alone. `model` is the deployment's as written in the
+    configuration, `model_group` the public one that served.
+
+    What a call is found by alone (from `failed` on), sums know nothing of; `tag` is for sums alone. `mention` stands somewhere in
+    the call's record, perhaps in another field than was meant: who asks looks for himself.
     """
 
     from_us: int | None = None
@@ -217,33 +209,87 @@ class SpendFilter(Struct, frozen=True, kw_only=True):
     master_key: bool = False
     user_id: str | None = None
     team_id: str | None = None
+    organization_id: str | None = None
     end_user: str | None = None
+    tag: str | None = None
     model: str | None = None
+    model_group: str | None = None
+    provider: str | None = None
+    failed: bool | None = None
+    cost_min_nano: int | None = None
+    cost_max_nano: int | None = None
+    request_id: str | None = None
+    session_id: str | None = None
+    status: int | None = None
+    mention: str | None = None
 
 
-SpendColumn = Literal["day", "key", "user_id", "team_id", "end_user", "model"]
+SpendColumn = Literal[
+    "day",
+    "key",
+    "user_id",
+    "team_id",
+    "organization_id",
+    "end_user",
+    "tag",
+    "model",
+    "model_group",
+    "provider",
+    "endpoint",
+]
 
 
 class SpendGroup(Struct, frozen=True, kw_only=True):
-    """Some rows put together. What was not grouped by is None. `day` counts days since 1970 UTC, by the start of the
-    call.
+    """Some calls put together. What was not grouped by is None. `day` counts days since 1970 UTC, by the start of the
+    call. `input_tokens` and `output_tokens` are all of them; those read from and written to a cache are in the input.
     """
 
     day: int | None = None
     key: bytes | None = None
     user_id: str | None = None
     team_id: str | None = None
+    organization_id: str | None = None
     end_user: str | None = None
+    tag: str | None = None
     model: str | None = None
+    model_group: str | None = None
+    provider: str | None = None
+    endpoint: str | None = None
     spend_nano: int
     calls: int
     failed: int
     input_tokens: int = 0
     output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
 
 
 #: The sums of a SpendGroup; its other fields say what they are sums of.
-GROUP_SUMS = ("spend_nano", "calls", "failed", "input_tokens", "output_tokens")
+GROUP_SUMS = (
+    *("spend_nano", "calls", "failed", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens"),
+)
+
+
+class SpendTimes(Struct, frozen=True, kw_only=True):
+    """How long answered calls took: how many by bucket of their whole duration, and of the time to the first byte of
+    those that had one. `rollups.quantile_ms` makes milliseconds of them.
+    """
+
+    day: int | None = None
+    model: str | None = None
+    model_group: str | None = None
+    provider: str | None = None
+    durations: dict[int, int]
+    first_bytes: dict[int, int]
+
+
+class SpendHour(Struct, frozen=True):
+    """What the calls that began in one hour cost; `hour` counts hours since 1970 UTC."""
+
+    hour: int
+    spend_nano: int
+    calls: int
+    failed: int
 
 
 class Spent(Struct, frozen=True):
@@ -261,13 +307,28 @@ class SpendStore(Protocol):
     async def ingest(self, batch: Sequence[SpendEntry], *, leased: bool = False) -> int:
         """Keeps these calls and raises what was spent, in one transaction; returns how many were new.
 
-        A row that is already there is skipped and charges nothing. A charge to a key that is gone is dropped, its row
-        stays. `leased`: the rows are all of one worker that spends from leases; what is charged now is no longer
-        outstanding in them.
+        A row that is already there is skipped, charges nothing and is in no sum again. A charge to a key that is gone
+        is dropped, its row stays. `leased`: the rows are all of one worker that spends from leases; what is charged now
+        is no longer outstanding in them.
         """
 
-    async def page(self, which: SpendFilter, *, limit: int, offset: int = 0) -> tuple[list[SpendRow], int]:
-        """One page, newest first, and how many rows there are in all."""
+    async def keep_days(self, sums: Sequence[DaySums]) -> int:
+        """Keeps sums of days of which there are no calls here, such as those of another gateway; returns how many were new.
+        What is known of a day and place already stays as it is.
+        """
+
+    async def reprice(self, changes: Sequence[Repriced]) -> int:
+        """Puts calls in the place of rows, and what they cost more or less into what was spent and into the sums, in one
+        transaction; returns how many.
+
+        A row that is gone, or is no longer as it was read, is left alone: doing it twice changes nothing.
+        """
+
+    async def page(self, which: SpendFilter, *, limit: int, before: tuple[int, int] | None = None) -> list[SpendRow]:
+        """Newest first, from the row on that stands after `before` (the (started_us, id) of the last row of a page)."""
+
+    async def count(self, which: SpendFilter) -> int:
+        """How many rows there are."""
 
     async def recent(self, limit: int = 10_000) -> tuple[list[SpendRow], int]:
         """The newest rows, newest first, and how many rows there are in all."""
@@ -278,7 +339,20 @@ class SpendStore(Protocol):
     async def row(self, epoch: int, seq: int) -> SpendRow | None: ...
 
     async def groups(self, by: Sequence[SpendColumn], which: SpendFilter) -> list[SpendGroup]:
-        """Sums, ordered by the columns named. Nothing named: one group, all zeros when no row is there."""
+        """Sums, ordered by the columns named. Nothing named: one group, all zeros when there was no call.
+
+        Sums stay when rows are forgotten, but for days of which only a part is asked for: those are added up call by
+        call. A call counts under each of its tags, and without a tag under none. Raises ValueError for what no sums are
+        kept of.
+        """
+
+    async def times(self, by: Sequence[SpendColumn], which: SpendFilter) -> list[SpendTimes]:
+        """Durations by day, model, model group or provider, of the whole days asked for."""
+
+    async def hours(self, from_us: int, until_us: int) -> list[SpendHour]:
+        """Hour by hour, of the rows that are still there; hours without calls are left out. For days, not for months: it reads
+        every row's place in the index.
+        """
 
     async def spent(self, scope: str, scope_id: str) -> Spent | None:
         """What a scope other than "key" spent."""
@@ -290,7 +364,7 @@ class SpendStore(Protocol):
 
     async def forget_before(self, before_us: int, *, rows_max: int) -> int:
         """Deletes the oldest rows that began before; at most `rows_max`, so that writers need not wait long. Returns
-        how many.
+        how many. Where rows lie in parts by day, whole days go, however many rows they have. Sums stay.
         """
 
 
@@ -299,7 +373,8 @@ class LeaseWant(Struct, frozen=True, kw_only=True):
 
     `granted_nano` is all that it knows to have been granted there so far, less what it gave back: the storage lowers its
     own number to it, so that a grant whose answer was lost is not lost for good. It needs `least_nano` more (0: nothing
-    waits for it) and likes to have `more_nano`.
+    waits for it) and likes to have `more_nano`. `cover_nano` it uses already without a lease (by calls that began when there
+    was no limit, or cost more than they held): that is granted whatever the limit, so that the others know.
     """
 
     scope: str
@@ -309,6 +384,7 @@ class LeaseWant(Struct, frozen=True, kw_only=True):
     granted_nano: int
     least_nano: int
     more_nano: int
+    cover_nano: int = 0
 
 
 class LeaseKept(Struct, frozen=True):
@@ -338,6 +414,16 @@ class LeaseState(Struct, frozen=True, kw_only=True):
     known: bool = True
 
 
+class Holder(Struct, frozen=True, kw_only=True):
+    """A worker that has leases, and what is outstanding in them. `host` is empty for one that never said where it
+    runs."""
+
+    epoch: int
+    host: str
+    leases: int
+    outstanding_nano: int
+
+
 class LeaseStore(Protocol):
     """How workers share budgets: each spends from what it has leased, and
 
@@ -363,6 +449,12 @@ class LeaseStore(Protocol):
     async def end(self, epoch: int) -> None:
         """Forgets a worker's leases. Only once all that it charged is ingested."""
 
+    async def begin(self, epoch: int, host: str) -> None:
+        """Says where a worker runs."""
+
+    async def holders(self) -> list[Holder]:
+        """Who has leases."""
+
 
 class Storage(Protocol):
     """An open storage. The one who opened it closes it."""
@@ -376,8 +468,23 @@ class Storage(Protocol):
     @property
     def leases(self) -> LeaseStore: ...
 
+    @property
+    def people(self) -> PeopleStore: ...
+
+    @property
+    def sign_ins(self) -> SignInStore: ...
+
+    @property
+    def shared(self) -> bool:
+        """Whether other hosts may use it at the same time."""
+
     async def key_changes(self) -> int:
         """A number that rises with every change to keys by anybody (not by charges): who keeps keys in memory compares."""
+
+    async def next_key_change(self, seen: int) -> int:
+        """Returns `key_changes` once it is not `seen`: at once, or as soon as the storage tells of a change, at most two
+        seconds after it. Raises StorageError.
+        """
 
     async def check(self) -> None:
         """Raises StorageError when the storage does not answer."""
@@ -387,25 +494,45 @@ class Storage(Protocol):
 
 
 async def open_storage(where: str | Path) -> Storage:
-    """Opens the storage at a path or a `sqlite:///` URL; makes it when it is new, brings it up to date when it is
-    older.
+    """Opens the storage at a path, a `sqlite:///` or a `postgresql://` URL; makes it when it is new, brings it up to date
+    when it is older.
 
     Raises StorageError when it cannot be opened, or was made by a newer version of this program.
     """
     from tollway.storage.sql import SqlStorage
+
+    if is_postgres(where):
+        from tollway.storage.postgres import open_postgres
+
+        return SqlStorage(await open_postgres(str(where)))
     from tollway.storage.sqlite import open_sqlite
 
-    return SqlStorage(await open_sqlite(_sqlite_path(where)))
+    return SqlStorage(await open_sqlite(sqlite_path(where)))
 
 
-def _sqlite_path(where: str | Path) -> Path:
+def is_postgres(where: str | Path) -> bool:
+    return isinstance(where, str) and where.partition("://")[0] in ("postgresql", "postgres")
+
+
+def shown_url(url: str) -> str:
+    """Where a PostgreSQL database is, without who asks."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2] or dict(parse_qsl(parts.query)).get("host", "")
+    return f"postgresql://{host}{parts.path}"
+
+
+def sqlite_path(where: str | Path) -> Path:
+    """The file that a path or a `sqlite:///` URL names. Raises StorageError for another kind of URL."""
     if isinstance(where, Path):
         return where
     scheme, separator, rest = where.partition("://")
     if not separator:
         return Path(where)
     if scheme not in ("sqlite", "sqlite+aiosqlite"):
-        raise StorageError(f"A {scheme!r} database cannot be opened yet; name a file, like 'sqlite:///tollway.db'.")
+        raise StorageError(
+            f"A {scheme!r} database cannot be opened; name a file, like 'sqlite:///tollway.db', or a PostgreSQL"
+            " database, like 'postgresql://user:password@host/name'."
+        )
     path = rest.partition("?")[0].removeprefix("/")
     if not path or path == ":memory:":
         raise StorageError("A SQLite storage needs a file: 'sqlite:///relative.db' or 'sqlite:////absolute.db'.")
@@ -428,14 +555,19 @@ def merge_key_changes(record: KeyRecord, changes: Mapping[str, Any], *, now_us: 
 
 def sum_charges(entries: Sequence[SpendEntry]) -> dict[tuple[str, str, int], tuple[int, int]]:
     """(nano-dollars, latest start of a call) by (scope, id, period start), older periods first."""
-    sums: dict[tuple[str, str, int], tuple[int, int]] = {}
-    for entry in entries:
-        at = entry.started_us
-        for scope, scope_id, period, nano in entry.charges:
+    sums: dict[tuple[str, str, int], list[int]] = {}
+    for record, _ in entries:
+        at = record.started_us
+        for scope, scope_id, period, nano in record.charges:
             account = (scope, scope_id, period)
             so_far = sums.get(account)
-            sums[account] = (nano, at) if so_far is None else (so_far[0] + nano, max(at, so_far[1]))
-    return dict(sorted(sums.items()))
+            if so_far is None:
+                sums[account] = [nano, at]
+            else:
+                so_far[0] += nano
+                if at > so_far[1]:
+                    so_far[1] = at
+    return {account: (nano, at) for account, (nano, at) in sorted(sums.items())}
 
 
 def judge_lease(
@@ -446,22 +578,10 @@ def judge_lease(
     `granted`, `charged` and `wanted` are the worker's own lease as it is, `others` what is outstanding in all others.
     A lease that was charged beyond what was granted is made up for first: that money is in `spent` already.
     """
-    granted = min(granted, want.granted_nano)
+    granted = min(granted, want.granted_nano) + want.cover_nano
     free = want.limit_nano - spent - others - max(0, granted - charged)
     fits = free + max(0, charged - granted)
     if 0 < want.least_nano > fits:
         return granted, others > 0
     share = 0 if wanted else min(want.more_nano, free // (2 * workers))
     return granted + max(want.least_nano, share, 0), False
-
-
-def merge_predecessors(groups: Sequence[SpendGroup], successors: Mapping[bytes, bytes]) -> list[SpendGroup]:
-    """Counts what was spent under a replaced token to the key that it became."""
-    merged: dict[SpendGroup, SpendGroup] = {}
-    for group in groups:
-        owned = structs.replace(group, key=successors.get(group.key or b"", group.key))
-        place = structs.replace(owned, **dict.fromkeys(GROUP_SUMS, 0))
-        so_far = merged.get(place, place)
-        sums = {name: getattr(so_far, name) + getattr(owned, name) for name in GROUP_SUMS}
-        merged[place] = structs.replace(place, **sums)
-    return list(merged.values())

@@ -10,25 +10,26 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-import zlib
+import sys
+from array import array
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tollway.errors import StorageError
-from tollway.storage import SpendEntry, SpendRow
-from tollway.storage.migrations import HEAD
+from tollway.storage.lanes import Lane
+from tollway.storage.rollups import ROW_COLUMNS, Digest
+from tollway.storage.schemas import HEAD, fill_0003, newer_schema, schema_statements, step_statements
+from tollway.storage.session import numbers_of
 
 T = TypeVar("T")
 
 BUSY_MS_MAX = 5_000
 READERS = 2
-#: Pieces of work that may wait for one connection; a further one is refused with StorageError.
-WAITING_MAX = 10_000
-#: How many rows share a part of the index of request ids (a power of two, given as its exponent).
-RUN_ROWS_LOG2 = 12
+#: Rows whose request ids are kept together; a batch may go beyond.
+RUN_ROWS_MAX = 4_096
+#: How often somebody who waits for changed keys looks.
+LOOK_S = 0.5
 
 _ON_OPEN = (
     "PRAGMA journal_mode = WAL",
@@ -38,21 +39,31 @@ _ON_OPEN = (
     "PRAGMA journal_size_limit = 67108864",
 )
 
-# `DO NOTHING` for a repeated key alone: `INSERT OR IGNORE` would also swallow rows that break another rule.
-_ROW_COLUMNS = SpendRow.__struct_fields__
+# `DO NOTHING` for a repeated id alone: `INSERT OR IGNORE` would also swallow rows that break another rule.
 _INSERT_SPEND = (
-    f"INSERT INTO spend_rows ({', '.join(_ROW_COLUMNS)}, run_no, request_crc)"  # noqa: S608  our own columns
-    f" VALUES ({', '.join('?' * (len(_ROW_COLUMNS) + 2))}) ON CONFLICT (epoch, seq) DO NOTHING"
+    f"INSERT INTO spend_rows ({', '.join(ROW_COLUMNS)})"  # noqa: S608  our own columns
+    f" VALUES ({', '.join('?' * len(ROW_COLUMNS))}) ON CONFLICT (id) DO NOTHING"
 )
+_RUN_BEGIN = "INSERT INTO spend_requests (last_us, crcs, ids) VALUES (:last_us, :crcs, :ids)"
+_RUN_GO_ON = """
+UPDATE spend_requests SET crcs = CAST(crcs || :crcs AS BLOB), ids = CAST(ids || :ids AS BLOB),
+    last_us = max(last_us, :last_us) WHERE no = :no
+"""
 
 
 class SqliteSession:
     """One connection, used in its own thread only."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    lock = ""  # whoever writes is alone
+    mentions = "instr(r.detail, :mention) > 0"
+
+    broken = False  # a file does not break off
+
+    def __init__(self, connection: sqlite3.Connection, *, writes: bool = True) -> None:
         self._connection = connection
-        self._run_no = -1
-        self._run_rows = 0
+        self._begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
+        self.places, self.workers = numbers_of(self)
+        self._run: tuple[int, int] | None = None  # (no, rows) of the run of request ids that is written
 
     def rows(self, statement: str, values: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         return self._connection.execute(statement, values or {}).fetchall()
@@ -63,64 +74,87 @@ class SqliteSession:
     def execute_many(self, statement: str, values: Sequence[Mapping[str, Any]]) -> int:
         return self._connection.executemany(statement, values).rowcount if values else 0
 
-    def insert_spend(self, batch: Sequence[SpendEntry]) -> Sequence[SpendEntry]:
-        """Inserts what is not there yet and returns it. Must be the first thing done in its transaction.
+    def wait_for_turn(self) -> None:
+        return  # whoever writes is alone
 
-        The driver looks for an adapter for every `bytes` and `bool` that it is given, and for no `bytearray` and `int`: that is a
-        tenth of what a row costs.
-        """
+    def insert_spend(self, digested: Digest) -> Sequence[int] | None:
         connection = self._connection
-        run_no = self._run_for(len(batch))
-        crc = zlib.crc32
-        values = [
-            (
-                entry.epoch,
-                entry.seq,
-                entry.started_us,
-                bytearray(entry.key) if entry.key is not None else None,
-                entry.user_id,
-                entry.request_id,
-                entry.model,
-                entry.cost_nano,
-                int(entry.failed),
-                bytearray(entry.detail),
-                entry.team_id,
-                entry.end_user,
-                entry.input_tokens,
-                entry.output_tokens,
-                run_no,
-                crc(entry.request_id.encode()),
-            )
-            for entry in batch
-        ]
-        if connection.executemany(_INSERT_SPEND, values).rowcount == len(batch):
-            return batch
-        # Some were there: a journal is replayed. Once more, one by one, to know which.
-        connection.execute("ROLLBACK")
-        connection.execute("BEGIN IMMEDIATE")
-        inserted = [connection.execute(_INSERT_SPEND, row).rowcount == 1 for row in values]
-        return [entry for entry, new in zip(batch, inserted, strict=True) if new]
+        rows, crcs = digested.rows, digested.request_crcs
+        connection.execute("SAVEPOINT spend")
+        new = None
+        if connection.executemany(_INSERT_SPEND, rows).rowcount == len(rows):
+            connection.execute("RELEASE spend")
+        else:
+            # Some were there: a journal is replayed. Once more, one by one, to know which.
+            connection.execute("ROLLBACK TO spend")
+            connection.execute("RELEASE spend")
+            new = [place for place, row in enumerate(rows) if connection.execute(_INSERT_SPEND, row).rowcount == 1]
+            rows, crcs = [rows[place] for place in new], [crcs[place] for place in new]
+        if rows:
+            self._remember_requests(rows, crcs)
+        return new
 
-    def _run_for(self, rows: int) -> int:
-        if self._run_no < 0:
-            ((last, count),) = self.rows(
-                "SELECT coalesce(max(run_no), 0), count(*) FROM spend_rows"
-                " WHERE run_no = (SELECT max(run_no) FROM spend_rows)"
+    def _remember_requests(self, rows: Sequence[tuple[Any, ...]], crcs: Sequence[int]) -> None:
+        """Ids of providers are random: an index on them costs as much as all the rest of a row. A run of rows keeps them in
+        two arrays, and a search reads all arrays: four megabytes for a million rows.
+        """
+        values = {
+            "crcs": array("I", crcs).tobytes(),
+            "ids": array("q", [row[0] for row in rows]).tobytes(),
+            "last_us": max(row[1] for row in rows),
+        }
+        if self._run is not None and self._run[1] < RUN_ROWS_MAX:
+            no, before = self._run
+            if self.execute(_RUN_GO_ON, {**values, "no": no}):
+                self._run = (no, before + len(rows))
+                return
+        self._connection.execute(_RUN_BEGIN, values)
+        self._run = (int(self.rows("SELECT last_insert_rowid()")[0][0]), len(rows))
+
+    def request_ids(self, crc: int) -> list[int]:
+        wanted = array("I", [crc]).tobytes()
+        found: list[int] = []
+        runs = self._connection.execute(
+            "SELECT crcs, ids FROM spend_requests WHERE instr(crcs, ?) ORDER BY no DESC", (wanted,)
+        )
+        for crcs, ids in runs:
+            at = crcs.find(wanted)
+            while at >= 0:
+                if at % 4 == 0:
+                    found.append(int.from_bytes(ids[2 * at : 2 * at + 8], sys.byteorder))
+                at = crcs.find(wanted, at + 1)
+        return found
+
+    def add_up(self, table: str, names: Sequence[str], sums: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+        if rows:
+            added = ", ".join(f"{name} = {name} + excluded.{name}" for name in sums)
+            self._connection.executemany(
+                f"INSERT INTO {table} ({', '.join((*names, *sums))}) VALUES ({', '.join('?' * len(rows[0]))})"  # noqa: S608
+                f" ON CONFLICT ({', '.join(names)}) DO UPDATE SET {added}",
+                rows,
             )
-            self._run_no, self._run_rows = last, count
-        if self._run_rows >> RUN_ROWS_LOG2:
-            self._run_no += 1
-            self._run_rows = 0
-        self._run_rows += rows
-        return self._run_no
+
+    def forget_before(self, before_us: int, rows_max: int) -> int:
+        statement = """
+            DELETE FROM spend_rows WHERE id IN (
+                SELECT id FROM spend_rows WHERE started_us < :before ORDER BY started_us LIMIT :rows_max)"""
+        forgotten = self.execute(statement, {"before": before_us, "rows_max": rows_max})
+        if forgotten < rows_max:
+            self.execute("DELETE FROM spend_requests WHERE last_us < :before", {"before": before_us})
+        return forgotten
 
     def begin(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.execute(self._begin)
 
     def commit(self) -> None:
         self._connection.execute("COMMIT")
+        self.places.keep()
+        self.workers.keep()
 
     def roll_back(self) -> None:
+        self.places.forget_new()
+        self.workers.forget_new()
+        self._run = None
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
@@ -128,51 +162,28 @@ class SqliteSession:
         self._connection.close()
 
 
-class _Lane:
-    """One thread and its connection; what it is given is done in order."""
-
-    def __init__(self, path: Path, name: str, *, writes: bool) -> None:
-        self.waiting = 0
-        self._path = path
-        self._writes = writes
-        self._session: SqliteSession | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"tollway-storage-{name}")
-
-    async def run(self, work: Callable[[SqliteSession], T]) -> T:
-        if self.waiting >= WAITING_MAX:
-            raise StorageError(f"The storage is behind: {self.waiting} pieces of work wait for it.")
-        self.waiting += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._do, work)
-        finally:
-            self.waiting -= 1
-
-    def _do(self, work: Callable[[SqliteSession], T]) -> T:
-        try:
-            session = self._session
-            if session is None:
-                session = self._session = SqliteSession(_connect(self._path, writes=self._writes))
-            return work(session) if not self._writes else _in_transaction(session, work)
-        except (sqlite3.Error, UnicodeError, OverflowError) as error:
-            raise StorageError(f"The storage {str(self._path)!r} failed: {error}") from error
-
-    async def close(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
-        self._thread.shutdown(wait=False)
-
-    def _close(self) -> None:
-        if self._session is not None:
-            self._session.close()
-            self._session = None
-
-
 class SqliteDatabase:
     """A file that is open. Owns its threads and connections until `close`."""
 
+    shared = False
+
     def __init__(self, path: Path) -> None:
-        self._writer = _Lane(path, "write", writes=True)
-        self._readers = tuple(_Lane(path, f"read-{n}", writes=False) for n in range(READERS))
+        self._path = path
+        self._writer = self._lane("write", writes=True)
+        self._readers = tuple(self._lane(f"read-{n}", writes=False) for n in range(READERS))
         self._open = True
+
+    def _lane(self, name: str, *, writes: bool) -> Lane[SqliteSession]:
+        return Lane(
+            name,
+            connect=lambda: SqliteSession(_connect(self._path, writes=writes), writes=writes),
+            translate=self._translate,
+        )
+
+    def _translate(self, error: Exception) -> StorageError | None:
+        if isinstance(error, (sqlite3.Error, UnicodeError, OverflowError)):
+            return StorageError(f"The storage {str(self._path)!r} failed: {error}")
+        return None
 
     async def read(self, work: Callable[[SqliteSession], T]) -> T:
         """Does `work`, which only reads, beside the writer."""
@@ -183,6 +194,13 @@ class SqliteDatabase:
         """Does `work` in one transaction: whole, or not at all. It goes on when the one who waits is cancelled."""
         self._check_open()
         return await self._writer.run(work)
+
+    async def listen_for_key_changes(self) -> None:
+        self._check_open()
+
+    async def pause_for_key_change(self) -> None:
+        self._check_open()
+        await asyncio.sleep(LOOK_S)
 
     async def close(self) -> None:
         if not self._open:
@@ -201,17 +219,6 @@ async def open_sqlite(path: Path) -> SqliteDatabase:
     """Opens a file; makes it when it is new (readable by its owner alone), brings an older one up to date."""
     await asyncio.to_thread(_prepare, path)
     return SqliteDatabase(path)
-
-
-def _in_transaction(session: SqliteSession, work: Callable[[SqliteSession], T]) -> T:
-    session.begin()
-    try:
-        result = work(session)
-        session.commit()
-    except BaseException:
-        session.roll_back()
-        raise
-    return result
 
 
 def _connect(path: Path, *, writes: bool) -> sqlite3.Connection:
@@ -242,10 +249,7 @@ def _prepare(path: Path) -> None:
     except (sqlite3.Error, OSError) as error:
         raise StorageError(f"The storage {str(path)!r} cannot be opened: {error}") from error
     if found != HEAD:
-        raise StorageError(
-            f"The storage {str(path)!r} has the schema {found!r}, this program knows schemas up to {HEAD!r}:"
-            " it was used by a newer Tollway. Start that version, or name another file."
-        )
+        raise newer_schema(str(path), found)
 
 
 def _is_ours(connection: sqlite3.Connection) -> bool:
@@ -259,13 +263,15 @@ def _revision(connection: sqlite3.Connection) -> str:
 
 def _step_up(connection: sqlite3.Connection) -> None:
     """The steps that an older file lacks, all of them or none. Another process may be at it, too: then there is nothing left."""
-    steps = resources.files("tollway.storage").joinpath("steps")
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for number in range(int(_revision(connection)) + 1, int(HEAD) + 1):
-            for statement in steps.joinpath(f"{number:04}.sql").read_text("utf-8").split(";\n"):
+        found = int(_revision(connection))
+        for number in range(found + 1, int(HEAD) + 1):
+            for statement in step_statements("sqlite", number):
                 connection.execute(statement)
             connection.execute("UPDATE alembic_version SET version_num = ?", (f"{number:04}",))
+        if found < 3:  # after the other steps: it writes into today's tables
+            fill_0003(connection, SqliteSession(connection))
         connection.execute("COMMIT")
     finally:
         if connection.in_transaction:
@@ -273,14 +279,13 @@ def _step_up(connection: sqlite3.Connection) -> None:
 
 
 def _create(connection: sqlite3.Connection, path: Path) -> None:
-    statements = resources.files("tollway.storage").joinpath("schema_sqlite.sql").read_text("utf-8").split(";\n")
     connection.execute("BEGIN IMMEDIATE")
     try:
         if _is_ours(connection):  # another process was faster
             return
         if connection.execute("SELECT 1 FROM sqlite_master").fetchall():
             raise StorageError(f"The file {str(path)!r} is another program's SQLite database; name another one.")
-        for statement in statements:
+        for statement in schema_statements("sqlite"):
             connection.execute(statement)
         connection.execute(
             "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL,"

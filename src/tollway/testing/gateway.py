@@ -26,6 +26,7 @@ from tollway.config.settings import AccessSettings, Config, ModelEntry, StorageS
 from tollway.ledger.budgets import Account
 from tollway.ledger.record import CallRecord, decode_record
 from tollway.storage import KEY_SCOPE, KeyRecord, Storage
+from tollway.storage.shares import Lessor
 from tollway.testing.clock import FakeClock
 from tollway.testing.storage import MemoryStorage
 from tollway.testing.upstream import FakeReply, FakeUpstream, Part
@@ -180,9 +181,11 @@ class SmallGateway:
         storage: Storage | None = None,
         upstream: FakeUpstream | None = None,
         clock: FakeClock | None = None,
+        lessor: Lessor | None = None,
     ) -> None:
         config = config or Config()
         self.directory = directory
+        self._lessor = lessor
         self.clock = clock or FakeClock()
         self.storage: Storage = storage or MemoryStorage()
         self.upstream = upstream or FakeUpstream(self.clock)
@@ -201,6 +204,7 @@ class SmallGateway:
             self.config,
             upstream=self.upstream,
             storage=self.storage,
+            lessor=self._lessor,
             monotonic=self.clock.monotonic,
             wall=self.clock.now,
         )
@@ -237,6 +241,7 @@ class SmallGateway:
         body: bytes | Sequence[bytes] | None = None,
         client: tuple[str, int] | None = ("203.0.113.9", 50_000),
         on_message: Callable[[dict[str, Any]], object] = lambda message: None,
+        query: bytes = b"",
         **fields: Any,
     ) -> Exchange:
         """Asks, and goes on while the gateway works. `fields` are those of a chat request, put over the usual ones."""
@@ -255,7 +260,7 @@ class SmallGateway:
             "scheme": "http",
             "path": path,
             "raw_path": path.encode(),
-            "query_string": b"",
+            "query_string": query,
             "root_path": "",
             "headers": raw,
             "client": client,

@@ -17,17 +17,17 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-
-from msgspec import Struct
+from typing import cast
 
 from tollway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from tollway.upstream.connection import Connection, Reply, StaleConnection
 from tollway.upstream.dialing import Dialer, Resolve
 from tollway.upstream.proxying import Proxy, ProxySettings, absolute_head, choose_proxy, read_proxy
 from tollway.upstream.wire import Deadlines, Origin, WireRequest
+from tollway.values import Value
 
 
-class PoolStats(Struct, frozen=True):
+class PoolStats(Value, frozen=True):
     """Connections of one origin: `open` are all, `idle` of them are free, `waiting` callers want one."""
 
     open: int
@@ -132,7 +132,9 @@ class HttpClient:
     async def _open(self, pool: Pool) -> Connection:
         try:
             self._refuse_when_closed(pool)
-            connection = await self._dialer.open(partial(Connection, pool, pool.loop), pool.origin, pool.proxy)
+            # A protocol in all but its base class, which a compiled class cannot have.
+            make = cast("Callable[[], asyncio.Protocol]", partial(Connection, pool, pool.loop))
+            connection = cast(Connection, await self._dialer.open(make, pool.origin, pool.proxy))
             if connection.lost:
                 raise UpstreamUnreachable(f"{pool.name} closed the connection at once.")
         except BaseException:

@@ -173,8 +173,11 @@ class Reply:
                 waiter.set_result(None)
 
 
-class Connection(asyncio.Protocol):
-    """One socket. Sends a request, parses its reply, goes back to its keeper or closes itself."""
+class Connection:
+    """One socket. Sends a request, parses its reply, goes back to its keeper or closes itself.
+
+    An `asyncio.Protocol` by its methods, not by its base: a class that is compiled has no base that is not.
+    """
 
     __slots__ = (
         "_begun",
@@ -183,6 +186,7 @@ class Connection(asyncio.Protocol):
         "_decoder",
         "_ends_at",
         "_feed",
+        "_head_bytes_max",
         "_head_done",
         "_headers",
         "_heard_at",
@@ -219,6 +223,7 @@ class Connection(asyncio.Protocol):
         self.lost = False
         self.paused = False
         self.idle_since = 0.0
+        self._head_bytes_max = keeper.head_bytes_max
         self._interim = False
         self._headers: Headers = []
         self._named: dict[bytes, bytes] = {}
@@ -301,7 +306,7 @@ class Connection(asyncio.Protocol):
             self.abort()
             return
         self._reads += 1
-        if len(data) > self.keeper.head_bytes_max:
+        if len(data) > self._head_bytes_max:
             self._oversized = True
         try:
             self._feed(data)
@@ -339,7 +344,13 @@ class Connection(asyncio.Protocol):
         self.keeper.forget(self)
         # The parser holds methods of ours: without this only the garbage collector would free the two.
         self._parser = None
-        del self._feed
+        self._feed = _take_no_more
+
+    def pause_writing(self) -> None:
+        """A request is written at once and never waited for: the loop keeps what the socket does not take."""
+
+    def resume_writing(self) -> None:
+        """See `pause_writing`."""
 
     # -- called by the parser
 
@@ -507,6 +518,10 @@ class Inflater:
             decoded += self._zlib.decompress(rest, bytes_max + 1 - len(decoded))
             rest = self._zlib.unused_data
         return decoded
+
+
+def _take_no_more(data: bytes) -> None:
+    """Of a connection that is lost: nothing comes on it."""
 
 
 def _is_json(content_type: bytes) -> bool:

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 import certifi
 
 from tollway.errors import UpstreamUnreachable
-from tollway.upstream.connection import Connection
 from tollway.upstream.proxying import Proxy, tunnel_head
 from tollway.upstream.wire import Origin, Tls
 
@@ -46,7 +45,7 @@ class Dialer:
         self._resolve = resolve or resolve_by_system
         self._contexts: dict[Tls, asyncio.Future[ssl.SSLContext]] = {}
 
-    async def open(self, make: Callable[[], Connection], origin: Origin, proxy: Proxy | None) -> Connection:
+    async def open(self, make: Callable[[], P], origin: Origin, proxy: Proxy | None) -> P:
         """Raises UpstreamUnreachable. Whoever cancels this leaves no connection behind."""
         place = proxy or origin
         whom = f"{place.host}:{place.port}" if origin.socket_path is None else origin.socket_path
@@ -67,7 +66,7 @@ class Dialer:
         except (OSError, ssl.SSLError, ValueError, EOFError, NotImplementedError) as error:
             raise UpstreamUnreachable(f"Cannot connect to {whom}: {_reason(error)}.") from error
 
-    async def _open_through(self, proxy: Proxy, make: Callable[[], Connection], origin: Origin) -> Connection:
+    async def _open_through(self, proxy: Proxy, make: Callable[[], P], origin: Origin) -> P:
         # A proxy is trusted by the same roots as the origin behind it; the client certificate is for the origin alone.
         trust = Tls(verify=origin.tls.verify, ca_file=origin.tls.ca_file)
         outer = await self._context(trust) if proxy.secure else None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from msgspec import Struct
+from tollway.values import HashedValue, Value
 
 
-class Tls(Struct, frozen=True):
+class Tls(Value, frozen=True):
     """How to trust a server. `verify` False trusts anyone; `ca_file` names a bundle; `cert_file` and `key_file` are a client
     certificate."""
 
@@ -17,7 +17,7 @@ class Tls(Struct, frozen=True):
     key_file: str | None = None
 
 
-class Origin(Struct, frozen=True):
+class Origin(HashedValue, frozen=True):
     """Who is called: connections to equal origins are shared."""
 
     scheme: str  # "http" or "https"
@@ -27,16 +27,25 @@ class Origin(Struct, frozen=True):
     socket_path: str | None = None
 
 
-class Deadlines(Struct, frozen=True):
+class Deadlines:
     """Seconds. `first_byte_s` runs from the request's end to the first body byte, `idle_s` between bytes, `total_s` over all."""
 
-    connect_s: float = 10.0
-    first_byte_s: float = 600.0
-    idle_s: float = 600.0
-    total_s: float = 6000.0
+    __slots__ = ("connect_s", "first_byte_s", "idle_s", "total_s")
+
+    def __init__(
+        self,
+        connect_s: float = 10.0,
+        first_byte_s: float = 600.0,
+        idle_s: float = 600.0,
+        total_s: float = 6000.0,
+    ) -> None:
+        self.connect_s = connect_s
+        self.first_byte_s = first_byte_s
+        self.idle_s = idle_s
+        self.total_s = total_s
 
 
-class WireRequest(Struct):
+class WireRequest:
     """One request. `head` is everything before the body but its length: request line and headers, each line ended by CRLF,
     without the empty line. It holds keys, so nothing may print it.
 
@@ -44,11 +53,16 @@ class WireRequest(Struct):
     not an event stream). False: when it is whole. `reply_bytes_max` bounds a whole reply.
     """
 
-    origin: Origin
-    head: bytes
-    body: bytes
-    streaming: bool = False
-    reply_bytes_max: int = 64 << 20
+    __slots__ = ("body", "head", "origin", "reply_bytes_max", "streaming")
+
+    def __init__(
+        self, origin: Origin, head: bytes, body: bytes, *, streaming: bool = False, reply_bytes_max: int = 64 << 20
+    ) -> None:
+        self.origin = origin
+        self.head = head
+        self.body = body
+        self.streaming = streaming
+        self.reply_bytes_max = reply_bytes_max
 
     def __repr__(self) -> str:
         return f"WireRequest({self.origin.scheme}://{self.origin.host}:{self.origin.port}, {len(self.body)} bytes)"

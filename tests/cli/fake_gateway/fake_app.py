@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tollway.calls import Secret
+from tollway.config.changes import changes
 from tollway.config.settings import Config
 
 
@@ -57,14 +58,18 @@ async def take_over_the_dead(config):
 class FakeApp:
     def __init__(self, config, worker, local):
         self.bounds = config.bounds
-        self._config = config
+        self.config = config
         self._worker = worker
         self._local = local
         self._reloads = 0
 
     async def reload(self, config):
-        self._config = config
+        before, self.config = self.config, config
         self._reloads += 1
+        return changes(before, config)
+
+    def refuse_config(self, problems):
+        self._refused = problems
 
     async def open(self):
         Path("opened").touch()
@@ -75,7 +80,7 @@ class FakeApp:
     async def __call__(self, scope, receive, send):
         if scope["type"] == "lifespan":
             await receive()
-            if os.environ.get("FAKE_FAILS"):
+            if os.environ.get("FAKE_FAILS") or Path("fails-to-start").exists():
                 await send({"type": "lifespan.startup.failed", "message": "told to fail"})
                 return
             await send({"type": "lifespan.startup.complete"})
@@ -86,8 +91,8 @@ class FakeApp:
             "pid": os.getpid(),
             "index": self._worker.index,
             "count": self._worker.count,
-            "master_key": self._config.access.master_key.reveal(),
-            "models": [entry.model_name for entry in self._config.models],
+            "master_key": self.config.access.master_key.reveal(),
+            "models": [entry.model_name for entry in self.config.models],
             "reloads": self._reloads,
             "local": [found[0] for found in [self._local("fake")] if found],
         }
@@ -97,5 +102,5 @@ class FakeApp:
         await send({"type": "http.response.body", "body": body})
 
 
-def create_app(config, *, worker=None, local=lambda name: None):
+def create_app(config, *, worker=None, local=lambda name: None, lessor=None):
     return FakeApp(config, worker or WorkerPlace(0, 1), local)

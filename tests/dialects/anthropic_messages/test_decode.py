@@ -8,6 +8,7 @@ from msgspec import Raw
 
 from tollway.conversation import (
     CacheMark,
+    Citation,
     Conversation,
     Document,
     FileId,
@@ -29,6 +30,8 @@ from tollway.conversation import (
 from tollway.dialects.anthropic_messages import decode_request
 from tollway.errors import BadRequest
 
+CITED = Citation(raw=Raw(b'{"x":1}'), dialect="anthropic_messages")
+
 
 def decode(**fields: Any) -> Conversation:
     body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}], **fields}
@@ -39,7 +42,7 @@ def decode(**fields: Any) -> Conversation:
     ("block", "part"),
     [
         ({"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}, Text("a", CacheMark())),
-        ({"type": "text", "text": "a", "citations": [{"x": 1}]}, Text("a", citations=Raw(b'[{"x":1}]'))),
+        ({"type": "text", "text": "a", "citations": [{"x": 1}]}, Text("a", citations=[CITED])),
         (
             {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}},
             Image(Inline("image/png", "aGk=")),
@@ -64,7 +67,7 @@ def decode(**fields: Any) -> Conversation:
         ),
         ({"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}}, ToolCall("t", "f", '{"a":1}')),
         ({"type": "server_tool_use", "id": "t", "name": "w", "input": {}}, ToolCall("t", "w", "{}", server_side=True)),
-        ({"type": "thinking", "thinking": "why", "signature": "s"}, Reasoning("why", "s")),
+        ({"type": "thinking", "thinking": "why", "signature": "s"}, Reasoning("why", "s", maker="anthropic_messages")),
         ({"type": "redacted_thinking", "data": "d"}, Reasoning(redacted="d")),
         ({"type": "novel", "x": 1.0}, Opaque("anthropic_messages", Raw(b'{"type":"novel","x":1.0}'))),
     ],

@@ -9,6 +9,7 @@ from msgspec import Raw
 from tollway.conversation import (
     Audio,
     CacheMark,
+    Citation,
     Conversation,
     Document,
     FileId,
@@ -248,7 +249,7 @@ def test_a_name_beside_a_message_is_left_out_and_named() -> None:
 
 
 def test_what_a_text_cites_goes_back_with_it() -> None:
-    cited = Text("a", citations=Raw(b'[{"x":1}]'))
+    cited = Text("a", citations=[Citation(raw=Raw(b'{"x":1}'), dialect="anthropic_messages")])
     assert wire(encode(HI, Message("assistant", [cited])))["messages"][1]["content"] == [
         {"type": "text", "text": "a", "citations": [{"x": 1}]}
     ]
@@ -527,8 +528,8 @@ def test_a_user_that_looks_like_an_address_is_not_told(user: str) -> None:
         ({"logprobs": True}, "logprobs"),
         ({"top_logprobs": 2}, "top_logprobs"),
         ({"service_tier": "flex"}, "service_tier"),
-        ({"extra": {"store": Raw(b"false")}}, "store"),
-        ({"extra": {"verbosity": Raw(b'"low"')}}, "verbosity"),
+        ({"extra": {"modalities": Raw(b'["audio"]')}}, "modalities"),
+        ({"metadata": Raw(b'{"a":"b"}')}, "metadata"),
         (
             {"messages": [Message("user", [Audio(Inline("audio/wav", "x"), "wav"), Text("a")])]},
             "messages[].content[audio]",

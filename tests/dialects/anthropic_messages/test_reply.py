@@ -8,6 +8,8 @@ from msgspec import Raw
 
 from tollway.calls import Cost, Usage
 from tollway.conversation import (
+    Citation,
+    CitationPiece,
     Event,
     Finished,
     OpaquePiece,
@@ -128,10 +130,10 @@ def test_a_stream_becomes_events() -> None:
         Started("msg_1", "claude"),
         UsageSeen(Usage(input=10, cache_read=5, cache_write_5m=1, cache_write_1h=2, output=1)),
         ReasoningPiece("why"),
-        ReasoningPiece(signature="sig"),
+        ReasoningPiece(signature="sig", maker="anthropic_messages"),
         ReasoningPiece(redacted="d", block=1),
         TextPiece("Hello"),
-        OpaquePiece("anthropic_messages", Raw(b'{"type": "citations_delta", "citation": {"x": 1}}')),
+        CitationPiece(Citation(start=0, end=5, raw=Raw(b'{"x": 1}'), dialect="anthropic_messages")),
         ToolCallStarted(0, "t1", "f"),
         ToolArgumentsPiece(0, '{"a":1}'),
         ToolCallStarted(1, "t2", "g"),

@@ -26,6 +26,7 @@ from tollway.conversation import (
     ToolChoice,
     ToolResult,
     Video,
+    WebSearch,
 )
 from tollway.dialects.gemini import decode_request
 from tollway.errors import BadRequest
@@ -42,9 +43,9 @@ def decode(**fields: Any) -> Conversation:
     [
         ({"text": "a"}, [Text("a")]),
         ({"text": "why", "thought": True}, [Reasoning("why")]),
-        ({"text": "why", "thought": True, "thoughtSignature": "c2ln"}, [Reasoning("why", "c2ln")]),
-        ({"text": "a", "thoughtSignature": "c2_-"}, [Reasoning(signature="c2/+"), Text("a")]),
-        ({"text": "", "thoughtSignature": "c2ln"}, [Reasoning(signature="c2ln")]),
+        ({"text": "why", "thought": True, "thoughtSignature": "c2ln"}, [Reasoning("why", "c2ln", maker="gemini")]),
+        ({"text": "a", "thoughtSignature": "c2_-"}, [Reasoning(signature="c2/+", maker="gemini"), Text("a")]),
+        ({"text": "", "thoughtSignature": "c2ln"}, [Reasoning(signature="c2ln", maker="gemini")]),
         ({"inlineData": {"mimeType": "image/png", "data": "aGk="}}, [Image(Inline("image/png", "aGk="))]),
         ({"inline_data": {"mime_type": "audio/mpeg", "data": "aGk="}}, [Audio(Inline("audio/mpeg", "aGk="), "mp3")]),
         ({"inlineData": {"mimeType": "application/pdf", "data": "x"}}, [Document(Inline("application/pdf", "x"))]),
@@ -133,7 +134,9 @@ def test_a_reply_that_was_kept_chunk_by_chunk_is_one_message() -> None:
     ]
     contents = [*HI, *({"role": "model", "parts": [part]} for part in parts)]
     assert decode(contents=contents).messages[1:] == [
-        Message("assistant", [Reasoning("why so", "c2ln"), Text("Hello"), ToolCall("call_0", "f", "{}")])
+        Message(
+            "assistant", [Reasoning("why so", "c2ln", maker="gemini"), Text("Hello"), ToolCall("call_0", "f", "{}")]
+        )
     ]
 
 
@@ -146,7 +149,7 @@ def setting(name: str, value: Any) -> dict[str, Any]:
     return {"generationConfig": {name: value}}
 
 
-SEARCH = Tool("googleSearch", native=Raw(b'{"googleSearch":{}}'), dialect="gemini")
+SEARCH = Tool("googleSearch", native=Raw(b'{"googleSearch":{}}'), dialect="gemini", search=WebSearch())
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from tollway.conversation import (
     Conversation,
     Document,
     FileId,
+    Freeform,
     Image,
     Inline,
     Link,
@@ -28,6 +29,7 @@ from tollway.conversation import (
     ToolChoice,
     ToolResult,
     Video,
+    WebSearch,
 )
 from tollway.dialects import EncodedRequest, Traits, openai_chat
 from tollway.dialects.gemini import encode_request
@@ -161,18 +163,22 @@ def test_each_part_has_their_word(part: Part, fields: dict[str, Any]) -> None:
     assert contents(Message("user", [part])) == [{"role": "user", "parts": [fields]}]
 
 
+def signed(signature: str, text: str = "", maker: str = "gemini") -> Reasoning:
+    return Reasoning(text, signature, maker=maker)
+
+
 def test_a_signature_that_stands_alone_goes_to_the_part_behind_it() -> None:
-    said = Message("assistant", [Reasoning(signature="c2ln"), Text("a"), Reasoning(signature="ZW5k")])
+    said = Message("assistant", [signed("c2ln"), Text("a"), signed("ZW5k")])
     assert contents(HI, said)[1]["parts"] == [
         {"text": "a", "thoughtSignature": "c2ln"},
         {"text": "", "thoughtSignature": "ZW5k"},
     ]
-    called = Message("assistant", [Reasoning("why"), Reasoning(signature="c2ln"), CALL])
+    called = Message("assistant", [Reasoning("why"), signed("c2ln"), CALL])
     assert contents(HI, called)[1]["parts"] == [
         {"text": "why", "thought": True},
         {"functionCall": {"id": "c1", "name": "f", "args": {"a": 1}}, "thoughtSignature": "c2ln"},
     ]
-    both = Message("assistant", [Reasoning(signature="c2ln"), ToolCall("c1", "f", "{}", signature="c2ln")])
+    both = Message("assistant", [signed("c2ln"), ToolCall("c1", "f", "{}", signature="c2ln")])
     assert contents(HI, both)[1]["parts"] == [
         {"functionCall": {"id": "c1", "name": "f", "args": {}}, "thoughtSignature": "c2ln"}
     ]
@@ -414,3 +420,59 @@ def test_what_changes_no_answer_is_named_and_never_refused() -> None:
 def test_a_model_that_does_not_sample_is_not_told_how() -> None:
     traits = Traits(model="gemini-x", sampling=False)
     assert dropped_by(traits, temperature=0.1, top_p=0.5, top_k=2) == ["temperature", "top_p", "top_k"]
+
+
+# --- what others ask for -------------------------------------------------------------------------------------------
+
+
+def test_a_search_by_the_provider_is_googles_unless_functions_stand_beside_it() -> None:
+    native = Raw(b'{"type":"web_search_20250305","name":"web_search"}')
+    search = Tool("web_search", native=native, dialect="anthropic_messages", search=WebSearch(uses_max=3))
+    assert wire(encode(tools=[search]))["tools"] == [{"googleSearch": {}}]
+    assert dropped_by(FLASH, tools=[search]) == ["tools[web_search].uses_max"]
+    assert wire(encode(tools=[TOOL, search]))["tools"] == [{"functionDeclarations": [DECLARED]}]
+    assert dropped_by(FLASH, tools=[TOOL, search]) == ["tools[web_search]"]
+
+
+def test_tools_of_other_kinds_have_functions_that_stand_in_for_them() -> None:
+    custom = Tool("sh", "Runs it.", native=Raw(b"{}"), dialect="openai_chat", freeform=Freeform())
+    editor = Tool("editor", native=Raw(b"{}"), dialect="anthropic_messages", stand_ins=[TOOL])
+    declared = wire(encode(tools=[custom, editor]))["tools"][0]["functionDeclarations"]
+    assert [one["name"] for one in declared] == ["sh", "f"]
+    assert declared[0]["parametersJsonSchema"]["required"] == ["input"]
+
+
+def test_a_schema_goes_without_what_google_refuses() -> None:
+    tool = Tool("f", "", Raw(b'{"$schema":"x","type":"object"}'))
+    (declared,) = wire(encode(tools=[tool]))["tools"][0]["functionDeclarations"]
+    assert declared["parametersJsonSchema"] == {"type": "object"}
+    form = ResponseFormat("json_schema", schema=Raw(b'{"const":"a"}'))
+    assert wire(encode(response_format=form))["generationConfig"]["responseJsonSchema"] == {"enum": ["a"]}
+
+
+@pytest.mark.parametrize(
+    ("modalities", "wanted", "dropped"),
+    [
+        (b'["text"]', None, []),
+        (b'["image","text"]', ["TEXT", "IMAGE"], []),
+        (b'["audio","text"]', None, ["modalities"]),
+        (b'"image"', None, ["modalities"]),
+    ],
+)
+def test_pictures_are_asked_for_in_googles_words(modalities: bytes, wanted: Any, dropped: list[str]) -> None:
+    extra = {"modalities": Raw(modalities)}
+    settings = wire(encode(dialect="openai_chat", extra=extra)).get("generationConfig", {})
+    assert settings.get("responseModalities") == wanted
+    assert dropped_by(FLASH, dialect="openai_chat", extra=extra) == dropped
+
+
+def test_likelihoods_are_asked_for_where_the_client_is_shown_them() -> None:
+    settings = wire(encode(dialect="openai_chat", logprobs=True, top_logprobs=3))["generationConfig"]
+    assert settings == {"responseLogprobs": True, "logprobs": 3}
+    assert dropped_by(FLASH, dialect="anthropic_messages", logprobs=True) == ["logprobs"]
+
+
+def test_thought_of_another_maker_goes_without_its_signature() -> None:
+    said = Message("assistant", [signed("c2ln", "why", "anthropic_messages"), signed("c2ln", maker=""), Text("a")])
+    assert contents(HI, said)[1]["parts"] == [{"text": "why", "thought": True}, {"text": "a"}]
+    assert dropped_by(FLASH, HI, said) == ["messages[].thinking_blocks"]

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from tollway.dialects.gemini.parts import (
+    FOREIGN_MARK,
     arguments_object,
     arguments_text,
     generation,
@@ -33,19 +34,21 @@ def test_a_models_name_tells_its_generation(model: str, found: tuple[int, int]) 
 
 @given(st.text(st.characters(codec="utf-8"), min_size=1), st.booleans())
 def test_what_anyone_signed_or_sealed_comes_back(text: str, sealed: bool) -> None:
-    wire = wire_signature("", text) if sealed else wire_signature(text)
+    wire = wire_signature("", text) if sealed else wire_signature(text, maker="anthropic_messages")
     assert is_base64(wire)
-    assert read_signature(wire.replace("-", "+").replace("_", "/")) == (("", text) if sealed else (text, ""))
+    assert wire.startswith(FOREIGN_MARK.decode())
+    back = ("", text, "") if sealed else (text, "", "anthropic_messages")
+    assert read_signature(wire.replace("-", "+").replace("_", "/")) == back
 
 
 def test_what_google_signed_stays_as_it_is() -> None:
     assert wire_signature("c2ln") == "c2ln"
-    assert read_signature("c2ln") == ("c2ln", "")
+    assert read_signature("c2ln") == ("c2ln", "", "gemini")
 
 
 @pytest.mark.parametrize("wire", ["dG9sbHdheS!", "dG9sbHdheSBpcyBteSBuYW1l"])
 def test_what_only_looks_like_ours_is_left_alone(wire: str) -> None:
-    assert read_signature(wire) == (wire, "")
+    assert read_signature(wire) == (wire, "", "gemini")
 
 
 @pytest.mark.parametrize(

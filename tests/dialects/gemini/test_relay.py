@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from tollway.calls import Cost, Usage
@@ -162,3 +163,21 @@ def test_an_error_with_status_200_is_the_providers_error() -> None:
         rename_reply(json.dumps(ERROR).encode(), "ours")
     with pytest.raises(UpstreamFailed, match="overloaded"):
         rename_reply(json.dumps([ERROR]).encode(), "ours")
+
+
+def test_events_become_an_array_for_a_client_that_wants_one_and_the_other_way_round() -> None:
+    events = b"".join(b"data: " + json.dumps(one).encode() + b"\n\n" for one in (TEXT, CALL, LAST))
+    relay = PassRelay(ABOUT, array=True)
+    assert json.loads(relay.feed(events) + relay.finish(None, None)) == [TEXT, CALL, LAST]
+    relay = PassRelay(ABOUT, array=False)
+    assert relay.feed(array(TEXT, CALL, LAST)) + relay.finish(None, None) == b"".join(
+        b"data: " + msgspec.json.format(json.dumps(one), indent=-1).encode() + b"\n\n" for one in (TEXT, CALL, LAST)
+    )
+
+
+def test_an_error_ends_an_array_as_an_element_of_it() -> None:
+    relay = PassRelay(ABOUT, array=True)
+    out = relay.feed(b"data: " + json.dumps(TEXT).encode() + b"\n\n")
+    whole = json.loads(out + relay.fail(UpstreamBroken("gone")))
+    assert whole[0] == TEXT
+    assert whole[1]["error"]["status"] == "UNAVAILABLE"

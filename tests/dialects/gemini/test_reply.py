@@ -8,14 +8,22 @@ from msgspec import Raw
 
 from tollway.calls import Cost, Usage
 from tollway.conversation import (
+    Citation,
+    CitationPiece,
     Event,
     Finished,
+    ImagePiece,
+    Inline,
+    LikelyToken,
+    LogprobsPiece,
     OpaquePiece,
+    Reasoning,
     ReasoningPiece,
     RefusalPiece,
     Started,
     TextPiece,
     ToolArgumentsPiece,
+    ToolCall,
     ToolCallStarted,
     UsageSeen,
 )
@@ -73,7 +81,7 @@ EVENTS: list[Event] = [
     ToolArgumentsPiece(0, '{"a": 1.5, "b": "}]"}'),
     ToolCallStarted(1, "call_r1_1", "g"),
     ToolArgumentsPiece(1, "{}"),
-    ReasoningPiece(signature="ZW5k", block=1),
+    ReasoningPiece(signature="ZW5k", block=1, maker="gemini"),
     UsageSeen(Usage(input=10, output=4, reasoning=3)),
     Finished("tool_calls"),
 ]
@@ -125,7 +133,7 @@ def test_a_whole_reply_becomes_events_and_its_arguments_one_line() -> None:
     )
     assert decode_reply(json.dumps(whole | {"usageMetadata": USAGE}, indent=2).encode()) == [
         Started("r1", "gemini-3-pro"),
-        ReasoningPiece(signature="c2ln"),
+        ReasoningPiece(signature="c2ln", maker="gemini"),
         TextPiece("Hello"),
         ToolCallStarted(0, "call_r1_0", "f"),
         ToolArgumentsPiece(0, '{"big":12345678901234567890,"s":"a\\nb"}'),
@@ -354,9 +362,9 @@ def test_what_the_provider_ran_itself_is_not_shown_as_a_call() -> None:
 def test_thought_keeps_what_its_maker_signed_and_sealed() -> None:
     events: list[Event] = [
         ReasoningPiece("why"),
-        ReasoningPiece(signature="Eg+/"),
+        ReasoningPiece(signature="Eg+/", maker="gemini"),
         ReasoningPiece(redacted="sealed", block=1),
-        ReasoningPiece(signature="not-base64_", block=2),
+        ReasoningPiece(signature="not-base64_", block=2, maker="anthropic_messages"),
         RefusalPiece("no"),
     ]
     encoder = EventEncoder(ABOUT)
@@ -365,7 +373,7 @@ def test_thought_keeps_what_its_maker_signed_and_sealed() -> None:
         {"text": "why", "thought": True},
         {"text": "", "thought": True, "thoughtSignature": "Eg+/"},
         {"text": "", "thought": True, "thoughtSignature": wire_signature("", "sealed")},
-        {"text": "", "thoughtSignature": wire_signature("not-base64_")},
+        {"text": "", "thoughtSignature": wire_signature("not-base64_", maker="anthropic_messages")},
         {"text": "no"},
     ]
     assert EventDecoder().feed(out)[1:] == [*events[:-1], TextPiece("no")]
@@ -445,3 +453,148 @@ def test_a_streamed_answers_signature_survives_a_client_of_anthropics() -> None:
     fields = {"model": Raw(b'"m"'), "max_tokens": Raw(b"9"), "messages": Raw(json.dumps(turns).encode())}
     encoded = gemini.encode_request(anthropic_messages.decode_request(fields), THREE)
     assert encoded.fields["contents"][1]["parts"] == [{"text": "Hello"}, {"text": "", "thoughtSignature": "ZW5k"}]
+
+
+# --- pictures, likelihoods, sources --------------------------------------------------------------------------------
+
+PICTURE = ImagePiece(Inline("image/png", "aGk="))
+LIKELY = [LikelyToken("Hi", -0.5, (LikelyToken("Hi", -0.5), LikelyToken("Ho", -2.0))), LikelyToken("!", -0.25)]
+
+
+def test_a_picture_is_told_whole_with_what_signs_it_before_and_drafts_are_no_picture() -> None:
+    blob = {"mimeType": "image/png", "data": "aGk="}
+    parts = [{"inlineData": blob, "thought": True}, {"inlineData": blob, "thoughtSignature": "c2ln"}]
+    draft, *told = decode_reply(json.dumps(chunk(*parts, finishReason="STOP")).encode())[1:]
+    assert isinstance(draft, OpaquePiece)
+    assert told == [ReasoningPiece(signature="c2ln", maker="gemini"), PICTURE, Finished("stop")]
+
+
+def test_a_picture_reaches_a_client_whole_and_streamed() -> None:
+    events = [Started("r", "ours"), TextPiece("Here"), PICTURE, Finished("stop")]
+    whole = json.loads(encode_reply(events, ABOUT))
+    parts = [{"text": "Here"}, {"inlineData": {"mimeType": "image/png", "data": "aGk="}}]
+    assert whole["candidates"][0]["content"]["parts"] == parts
+    encoder = EventEncoder(ABOUT)
+    decoder = EventDecoder()
+    assert [
+        one for one in decoder.feed(encoder.feed(events) + encoder.finish(None, None)) if one != TextPiece("")
+    ] == events
+
+
+def test_a_picture_is_content() -> None:
+    relay = TranslatingRelay(ABOUT, EventDecoder(), openai_chat.EventEncoder(ABOUT))
+    relay.feed(sse(chunk({"inlineData": {"mimeType": "image/png", "data": "aGk="}})))
+    assert relay.content_started
+
+
+def test_how_likely_tokens_were_is_told_in_googles_words() -> None:
+    events = [Started("r", "ours"), LogprobsPiece(LIKELY), TextPiece("Hi!"), Finished("stop")]
+    (candidate,) = json.loads(encode_reply(events, ABOUT))["candidates"]
+    assert candidate["avgLogprobs"] == -0.375
+    result = candidate["logprobsResult"]
+    assert [token["token"] for token in result["chosenCandidates"]] == ["Hi", "!"]
+    assert [len(step["candidates"]) for step in result["topCandidates"]] == [2, 0]
+    assert decode_reply(encode_reply(events, ABOUT)) == events
+    encoder = EventEncoder(ABOUT)
+    assert EventDecoder().feed(encoder.feed(events) + encoder.finish(None, None)) == events
+
+
+GROUNDING = {
+    "groundingChunks": [{"web": {"uri": "https://a.example", "title": "A"}}, {"web": {"uri": "https://b.example"}}],
+    "groundingSupports": [
+        {"segment": {"startIndex": 5, "endIndex": 8, "text": "Sun"}, "groundingChunkIndices": [0, 7]}
+    ],
+}
+
+
+def test_sources_are_told_with_places_in_characters() -> None:
+    decoder = EventDecoder()
+    decoder.feed(sse(chunk({"text": "Grü"})))
+    events = decoder.feed(sse(chunk({"text": " Sun"}, groundingMetadata=GROUNDING, finishReason="STOP")))
+    told = [event.citation for event in events if isinstance(event, CitationPiece)]
+    assert told == [
+        Citation("https://a.example", "A", "Sun", 4, 7, dialect="gemini"),
+        Citation("https://b.example", dialect="gemini"),
+    ]
+    assert any(isinstance(event, OpaquePiece) for event in events)
+
+
+@pytest.mark.parametrize(
+    "grounding", [{"groundingChunks": 3}, {"groundingSupports": [{"groundingChunkIndices": [9]}]}, {}]
+)
+def test_sources_that_cannot_be_read_are_passed_over(grounding: dict[str, Any]) -> None:
+    events = decode_reply(json.dumps(chunk({"text": "a"}, groundingMetadata=grounding, finishReason="STOP")).encode())
+    assert not any(isinstance(event, CitationPiece) for event in events)
+
+
+def test_sources_of_another_provider_become_grounding() -> None:
+    events = [
+        Started("r", "m"),
+        TextPiece("Grü Sun"),
+        CitationPiece(Citation("https://a.example", "A", start=4, end=7, dialect="anthropic_messages")),
+        CitationPiece(Citation("https://a.example", "A", quote="q")),
+        CitationPiece(Citation(title="no address")),
+        Finished("stop"),
+    ]
+    told = {
+        "groundingChunks": [{"web": {"uri": "https://a.example", "title": "A"}}],
+        "groundingSupports": [
+            {"segment": {"startIndex": 5, "endIndex": 8, "text": "Sun"}, "groundingChunkIndices": [0]},
+            {"segment": {"text": "q"}, "groundingChunkIndices": [0]},
+        ],
+    }
+    assert json.loads(encode_reply(events, ABOUT))["candidates"][0]["groundingMetadata"] == told
+    encoder = EventEncoder(ABOUT)
+    encoder.feed(events)
+    assert json.loads(encoder.finish(None, None)[6:])["candidates"][0]["groundingMetadata"] == told
+
+
+# --- thought that a client would not keep --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_call_carries_the_thought_of_another_maker_for_clients_that_keep_calls_alone(kept: bool) -> None:
+    """As Google's own CLI does; Anthropic wants its thought back before its call."""
+    maker = "anthropic_messages"
+    events = [
+        Started("r", "ours"),
+        ReasoningPiece("I should "),
+        ReasoningPiece("look."),
+        ReasoningPiece(signature="c2ln", maker=maker),
+        ReasoningPiece(redacted="sealed", block=1, maker=maker),
+        TextPiece("Let me."),
+        ToolCallStarted(0, "a", "f"),
+        ToolArgumentsPiece(0, "{}"),
+        ToolCallStarted(1, "b", "g"),
+        ToolArgumentsPiece(1, "{}"),
+        Finished("tool_calls"),
+    ]
+    encoder = EventEncoder(ABOUT)
+    streamed = [
+        json.loads(one[6:]) for one in (encoder.feed(events) + encoder.finish(None, None)).split(b"\n\n") if one
+    ]
+    for chunks in ([json.loads(encode_reply(events, ABOUT))], streamed):
+        parts = [part for one in chunks for part in one["candidates"][0]["content"]["parts"]]
+        calls = [part for part in parts if "functionCall" in part]
+        assert ["thoughtSignature" in call for call in calls] == [True, False]
+        said = parts if kept else calls
+        asked = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}, {"role": "model", "parts": said}]}
+        conversation = gemini.decode_request({"contents": Raw(json.dumps(asked["contents"]).encode())})
+        thought = [part for part in conversation.messages[1].parts if isinstance(part, Reasoning)]
+        assert thought[0] == Reasoning("I should look.", "c2ln", maker=maker)
+        assert [(part.signature, part.redacted) for part in thought] == [("c2ln", ""), ("", "sealed")]
+        assert [part.signature for part in conversation.messages[1].parts if isinstance(part, ToolCall)] == ["", ""]
+
+
+def test_googles_own_signature_on_a_call_is_left_alone() -> None:
+    events = [
+        Started("r", "ours"),
+        ReasoningPiece("why"),
+        ToolCallStarted(0, "a", "f", signature="c2ln"),
+        ToolArgumentsPiece(0, "{}"),
+        Finished("tool_calls"),
+    ]
+    (call,) = [
+        p for p in json.loads(encode_reply(events, ABOUT))["candidates"][0]["content"]["parts"] if "functionCall" in p
+    ]
+    assert call["thoughtSignature"] == "c2ln"

@@ -42,6 +42,7 @@ from tollway.conversation import (
     ToolResult,
     UsageSeen,
     Video,
+    WebSearch,
     WholeReply,
     fold,
 )
@@ -88,7 +89,9 @@ def _choice(draw: st.DrawFn, number: int) -> list[Event]:
         elif kind == "thought":
             texts = draw(st.lists(any_text, max_size=3))
             pieces += [ReasoningPiece(text, block=thoughts, choice=number) for text in texts]
-            pieces.append(ReasoningPiece(signature=draw(st.one_of(signatures, ids)), block=thoughts, choice=number))
+            maker = draw(st.sampled_from(["gemini", "anthropic_messages", ""]))
+            signature = draw(signatures if maker == "gemini" else st.one_of(signatures, ids))
+            pieces.append(ReasoningPiece("", signature, "", thoughts, number, maker))
             thoughts += 1
         elif kind == "sealed":
             pieces.append(ReasoningPiece(redacted=draw(ids), block=thoughts, choice=number))
@@ -195,9 +198,9 @@ def turns(draw: st.DrawFn) -> list[Message]:
             if kind == "text" and not (parts and isinstance(parts[-1], Text)):
                 parts.append(Text(draw(words)))
             elif kind == "thought":
-                parts.append(Reasoning(draw(words), draw(signatures)))
+                parts.append(Reasoning(draw(words), draw(signatures), maker="gemini"))
             elif kind == "signed":
-                parts += [Reasoning(signature=draw(signatures)), Text(draw(words))]
+                parts += [Reasoning(signature=draw(signatures), maker="gemini"), Text(draw(words))]
             elif kind == "code":
                 parts.append(Opaque("gemini", Raw(b'{"executableCode":{"code":"1"}}')))
         signed = st.one_of(st.just(""), signatures)
@@ -220,7 +223,12 @@ def turns(draw: st.DrawFn) -> list[Message]:
 @st.composite
 def conversations(draw: st.DrawFn) -> Conversation:
     natives = st.sampled_from(["googleSearch", "codeExecution", "urlContext"]).map(
-        lambda name: Tool(name, native=Raw(b'{"%s":{}}' % name.encode()), dialect="gemini")
+        lambda name: Tool(
+            name,
+            native=Raw(b'{"%s":{}}' % name.encode()),
+            dialect="gemini",
+            search=WebSearch() if name == "googleSearch" else None,
+        )
     )
     functions = draw(st.lists(st.builds(Tool, words, words, schemas), max_size=2))
     choice = st.sampled_from(

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
+from msgspec import Raw
 
-from tollway.dialects.gemini.schema import json_schema
+from tollway.dialects.gemini.schema import clean_schema, json_schema
 
 
 @pytest.mark.parametrize(
@@ -31,3 +33,34 @@ from tollway.dialects.gemini.schema import json_schema
 )
 def test_googles_schema_is_json_schema(schema: Any, plain: Any) -> None:
     assert json_schema(schema) == plain
+
+
+@pytest.mark.parametrize(
+    ("schema", "clean"),
+    [
+        ({"$schema": "https://json-schema.org/x", "type": "object"}, {"type": "object"}),
+        ({"properties": {"kind": {"const": "a"}}}, {"properties": {"kind": {"enum": ["a"]}}}),
+        (
+            {"definitions": {"a": {"type": "string"}}, "items": {"$ref": "#/definitions/a"}},
+            {"$defs": {"a": {"type": "string"}}, "items": {"$ref": "#/$defs/a"}},
+        ),
+        (
+            {"properties": {"a": {"$ref": "#/$defs/a", "description": "d"}}, "$defs": {"a": {"const": 1}}},
+            {
+                "properties": {"a": {"anyOf": [{"$ref": "#/$defs/a"}], "description": "d"}},
+                "$defs": {"a": {"enum": [1]}},
+            },
+        ),
+        (
+            {"properties": {"const": {"type": "string"}, "$ref": {"type": "string"}}, "enum": [{"const": 1}]},
+            {"properties": {"const": {"type": "string"}, "$ref": {"type": "string"}}, "enum": [{"const": 1}]},
+        ),
+    ],
+)
+def test_what_google_refuses_of_a_json_schema_is_said_otherwise(schema: Any, clean: Any) -> None:
+    assert msgspec.json.decode(clean_schema(Raw(msgspec.json.encode(schema)))) == clean
+
+
+def test_a_clean_schema_keeps_its_bytes() -> None:
+    schema = Raw(b'{ "type":"object", "additionalProperties":false }')
+    assert clean_schema(schema) is schema

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from tollway.calls import Cost, Usage
+from tollway.calls import Cost, Usage, UsageDetails
 from tollway.dialects.gemini.usage import searches_in, usage_from_json, usage_to_fields, with_cost
 
 
@@ -67,6 +67,7 @@ def counted(**counts: int) -> list[dict[str, Any]]:
                 audio_out=6,
                 image_out=9,
                 service_tier="flex",
+                details=UsageDetails(cache_read_image=10),
             ),
         ),
         ({"promptTokenCount": "10", "candidatesTokenCount": -4, "trafficType": 1}, Usage(input=10)),
@@ -108,7 +109,7 @@ def test_the_sums_are_the_providers_total_whatever_its_details_say(
     usage = usage_from_json(json.dumps(fields).encode())
     assert usage is not None
     assert usage.input_total + usage.output_total == total
-    assert all(getattr(usage, name) >= 0 for name in Usage.__struct_fields__ if name != "service_tier")
+    assert all(getattr(usage, name) >= 0 for name in Usage.__struct_fields__ if name not in ("service_tier", "details"))
 
 
 @given(st.builds(Usage, *[counts] * 10))

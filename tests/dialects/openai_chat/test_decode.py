@@ -28,6 +28,7 @@ from tollway.conversation import (
     ToolChoice,
     ToolResult,
     Video,
+    WebSearch,
 )
 from tollway.dialects.openai_chat import decode_request
 from tollway.errors import BadRequest
@@ -114,7 +115,9 @@ def test_each_kind_of_part_has_our_word(wire: dict[str, Any], ours: Part) -> Non
                     {"type": "redacted_thinking", "data": "d"},
                 ],
             },
-            Message("assistant", [Reasoning("because", "s"), Reasoning(redacted="d"), Text("b")]),
+            Message(
+                "assistant", [Reasoning("because", "s", maker="anthropic_messages"), Reasoning(redacted="d"), Text("b")]
+            ),
         ),
         ({"role": "assistant", "content": "", "refusal": "no"}, Message("assistant", [Refusal("no")])),
         (
@@ -206,7 +209,12 @@ def test_a_tools_schema_is_not_touched() -> None:
         ),
         (
             {"type": "web_search_preview"},
-            Tool("web_search_preview", native=Raw(b'{"type":"web_search_preview"}'), dialect="openai_chat"),
+            Tool(
+                "web_search_preview",
+                native=Raw(b'{"type":"web_search_preview"}'),
+                dialect="openai_chat",
+                search=WebSearch(),
+            ),
         ),
         ({"name": "f", "input_schema": {"type": "object"}}, Tool("f", parameters=Raw(b'{"type":"object"}'))),
     ],

@@ -65,7 +65,7 @@ def test_pictures_in_tool_results_follow_all_the_results_in_a_users_message() ->
 
 def test_thought_and_calls_stand_on_the_assistants_message() -> None:
     parts: list[Part] = [Reasoning("why", "sig"), Reasoning(redacted="r"), ToolCall("c", "f", "{}")]
-    assert encode(Message("assistant", parts))["messages"] == [
+    assert encode(Message("assistant", parts), traits=Traits(model="m", thinking_field=True))["messages"] == [
         {
             "role": "assistant",
             "content": None,

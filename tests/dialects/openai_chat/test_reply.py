@@ -101,14 +101,18 @@ def call(index: int | None, call_id: str | None, name: str | None, arguments: An
                 {"reasoning_content": "", "thinking_blocks": [{"type": "thinking", "thinking": "", "signature": "s"}]},
                 {"thinking_blocks": [{"type": "redacted_thinking", "data": "d"}]},
             ],
-            [ReasoningPiece("a"), ReasoningPiece(signature="s"), ReasoningPiece(redacted="d", block=1)],
+            [
+                ReasoningPiece("a"),
+                ReasoningPiece(signature="s", maker="anthropic_messages"),
+                ReasoningPiece(redacted="d", block=1),
+            ],
         ),
         (  # a whole block after its text, as we send it
             [
                 {"reasoning_content": "a"},
                 {"thinking_blocks": [{"index": 0, "type": "thinking", "thinking": "a", "signature": "s"}]},
             ],
-            [ReasoningPiece("a"), ReasoningPiece(signature="s")],
+            [ReasoningPiece("a"), ReasoningPiece(signature="s", maker="anthropic_messages")],
         ),
     ],
 )
@@ -189,7 +193,7 @@ def test_a_whole_reply_is_read_and_written_alike() -> None:
     assert events == [
         Started("chatcmpl-1", "ours", 5),
         ReasoningPiece("why"),
-        ReasoningPiece(signature="sig"),
+        ReasoningPiece(signature="sig", maker="anthropic_messages"),
         ReasoningPiece(redacted="d", block=1),
         TextPiece("Hello"),
         ToolCallStarted(0, "c1", "f"),
@@ -215,7 +219,7 @@ def stream_of(events: list[Event], *, usage_wanted: bool = False, cost: Cost | N
 EVENTS: list[Event] = [
     Started("msg_1", "theirs"),
     ReasoningPiece("why"),
-    ReasoningPiece(signature="sig"),
+    ReasoningPiece(signature="sig", maker="anthropic_messages"),
     TextPiece("Hello"),
     ToolCallStarted(0, "srv", "web_search", server_side=True),
     ToolArgumentsPiece(0, "{}"),

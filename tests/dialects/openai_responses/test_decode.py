@@ -13,6 +13,7 @@ from tollway.conversation import (
     Conversation,
     Document,
     FileId,
+    Freeform,
     Image,
     Inline,
     Link,
@@ -28,6 +29,8 @@ from tollway.conversation import (
     ToolCall,
     ToolChoice,
     ToolResult,
+    WebSearch,
+    as_function,
 )
 from tollway.dialects.openai_responses import decode_request
 from tollway.dialects.openai_responses.thought import Sealed, seal
@@ -141,7 +144,7 @@ def test_thought_of_another_maker_gets_its_signature_back() -> None:
     signed = {**item, "encrypted_content": seal(Sealed("sig"))}
     hidden = {**item, "summary": [], "encrypted_content": seal(Sealed(redacted="data"))}
     assert messages(signed, hidden)[0].parts == [
-        Reasoning("Hm.", signature="sig", id="rs_tollway_1"),
+        Reasoning("Hm.", signature="sig", id="rs_tollway_1", maker="anthropic_messages"),
         Reasoning(redacted="data", id="rs_tollway_1"),
     ]
 
@@ -195,7 +198,7 @@ def test_a_reference_to_an_item_kept_elsewhere_is_refused(item: dict[str, Any]) 
         ({"input": [{"role": "user", "content": [{"type": "input_file"}]}]}, "input[0].content[0]"),
         ({"input": [{"type": "function_call", "name": "f", "arguments": "{}"}]}, "input[0].call_id"),
         ({"input": [{"type": "function_call_output", "output": "x"}]}, "input[0].call_id"),
-        ({"input": [{"type": "function_call", "call_id": "c"}]}, "input[0]"),
+        ({"input": [{"type": "function_call", "call_id": "c"}]}, "input[0].name"),
         ({"tools": [{"type": "function"}]}, "tools[0].name"),
         ({"tool_choice": "perhaps"}, "tool_choice"),
         ({"text": {"format": {"type": "xml"}}}, "text.format.type"),
@@ -210,12 +213,14 @@ def test_what_is_wrong_is_named(fields: dict[str, Any], param: str) -> None:
     assert caught.value.param == param
 
 
-@pytest.mark.parametrize("name", ["previous_response_id", "conversation", "prompt"])
-def test_there_may_be_no_input_where_openai_keeps_it(name: str) -> None:
-    value = {"id": "x"} if name != "previous_response_id" else "resp_1"
-    conversation = decode_request(msgspec.json.decode(json.dumps({"model": "m", name: value}), type=dict[str, Raw]))
-    assert conversation.messages == []
-    assert conversation.extra == {name: raw(value)}
+@pytest.mark.parametrize(
+    "field",
+    [{"previous_response_id": "resp_1"}, {"conversation": {"id": "x"}}, {"prompt": {"id": "x"}}, {"background": True}],
+)
+def test_what_its_provider_would_have_to_keep_is_refused_by_its_name(field: dict[str, Any]) -> None:
+    with pytest.raises(BadRequest) as caught:
+        decode(**field)
+    assert (caught.value.param, caught.value.code) == (next(iter(field)), "unsupported_parameter")
 
 
 def test_functions_are_ours_and_other_tools_are_openais() -> None:
@@ -226,8 +231,14 @@ def test_functions_are_ours_and_other_tools_are_openais() -> None:
     assert decode(tools=[function, bare, custom, search]).tools == [
         Tool("f", "d", Raw(b'{"type": "object"}'), True),
         Tool("g"),
-        Tool("patch", native=raw(custom), dialect="openai_responses"),
-        Tool("web_search", native=raw(search), dialect="openai_responses"),
+        Tool(
+            "patch",
+            native=raw(custom),
+            dialect="openai_responses",
+            freeform=Freeform(),
+            stand_ins=[as_function("patch", "", Freeform())],
+        ),
+        Tool("web_search", native=raw(search), dialect="openai_responses", search=WebSearch(context_size="low")),
     ]
 
 
@@ -285,16 +296,19 @@ def test_the_form_of_the_answer() -> None:
 def test_what_has_no_concept_is_kept_by_its_name() -> None:
     fields = {
         "store": True,
-        "include": ["message.output_text.logprobs", "reasoning.encrypted_content"],
         "truncation": "auto",
-        "previous_response_id": "resp_1",
         "prompt_cache_key": "k",
-        "background": True,
-        "top_logprobs": 3,
         "stream_options": {"include_obfuscation": True},
         "novel": {"x": 1.0},
     }
     assert decode(**fields).extra == {name: raw(value) for name, value in fields.items()}
+
+
+def test_what_is_to_be_included_is_a_wish_of_its_own() -> None:
+    wishes = ["message.output_text.logprobs", "reasoning.encrypted_content", "web_search_call.results"]
+    asked = decode(include=wishes, top_logprobs=3)
+    assert (asked.logprobs, asked.top_logprobs) == (True, 3)
+    assert asked.extra == {"include": Raw(b'["web_search_call.results"]')}
 
 
 def test_what_happens_anyway_is_nothing_to_leave_out() -> None:

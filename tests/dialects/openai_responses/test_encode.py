@@ -258,13 +258,12 @@ def test_what_it_cannot_say_is_named() -> None:
         Message("assistant", [ToolCall("s", "web_search", "{}", server_side=True), ToolCall("c", "f", "{}", signature="s")]),
         Message("tool", [ToolResult("c", [Text("x")], failed=True)]),
         n=2, stop=["x"], seed=1, top_k=3, presence_penalty=1.0, frequency_penalty=1.0, logit_bias=Raw(b"{}"),
-        logprobs=True, top_logprobs=2,
     )  # fmt: skip
     encode_request(asked, TRAITS)
     assert asked.dropped == [
         "messages[].name", "messages[].content[video]", "messages[].content[web_search]",
         "messages[].tool_calls[].extra_content", "messages[].content[tool_result].is_error", "cache_control",
-        "n", "stop", "seed", "top_k", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs",
+        "n", "stop", "seed", "top_k", "presence_penalty", "frequency_penalty", "logit_bias",
     ]  # fmt: skip
 
 

@@ -165,7 +165,7 @@ def test_what_another_maker_sealed_gets_its_place_back() -> None:
     )
     assert pieces == [
         ReasoningPiece("x"),
-        ReasoningPiece(signature="sig"),
+        ReasoningPiece(signature="sig", maker="anthropic_messages"),
         ReasoningPiece(redacted="data", block=1),
         ToolCallStarted(0, "c1", "f", signature="s"),
         ToolArgumentsPiece(0, "{}"),

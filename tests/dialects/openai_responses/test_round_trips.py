@@ -40,6 +40,7 @@ from tollway.conversation import (
     ToolChoice,
     ToolResult,
     UsageSeen,
+    WebSearch,
     fold,
 )
 from tollway.dialects import (
@@ -98,7 +99,7 @@ def conversations(draw: st.DrawFn) -> Conversation:
             messages.append(Message("tool", list(draw(st.lists(result, min_size=1, max_size=2)))))
         messages.append(Message(draw(st.sampled_from(["user", "system"])), draw(heard)))
     functions = st.builds(Tool, words, words, schemas, st.booleans())
-    native = st.just(Tool("web_search", native=Raw(b'{"type":"web_search"}'), dialect=NAME))
+    native = st.just(Tool("web_search", native=Raw(b'{"type":"web_search"}'), dialect=NAME, search=WebSearch()))
     tools = draw(st.lists(st.one_of(functions, native), max_size=3))
     choices = st.sampled_from([None, ToolChoice("auto"), ToolChoice("required"), ToolChoice("named", "f")])
     extras = {"store": Raw(b"true"), "novel": Raw(b'{"x" : 1.0}'), "text.verbosity": Raw(b'"low"')}
@@ -200,14 +201,14 @@ def replies(draw: st.DrawFn, *, mixed: bool = True) -> list[Event]:
             signature = draw(st.sampled_from(["", "sig"]))
             events += [ReasoningPiece(text, block=thoughts) for text in pieces]
             if signature:
-                events.append(ReasoningPiece(signature=signature, block=thoughts))
+                events.append(ReasoningPiece(signature=signature, block=thoughts, maker="anthropic_messages"))
             thoughts += bool(signature or any(pieces))
         elif kind == "sealed":
             blob = draw(st.sampled_from(["data", label_sealed(NAME, "rs_1", "gAAA")]))
             events.append(ReasoningPiece(redacted=blob, block=thoughts))
             thoughts += 1
         else:
-            events.append(OpaquePiece(NAME, Raw(b'{"type":"file_search_call","id":"fs_1"}')))
+            events.append(OpaquePiece(NAME, Raw(b'{"type":"mcp_list_tools","id":"mcpl_1"}')))
     if mixed and calls > 1 and draw(st.booleans()):
         events += [ToolArgumentsPiece(number, "x") for number in range(calls)]
     events.append(Finished(draw(st.sampled_from(["stop", "length", "tool_calls", "content_filter"]))))
@@ -336,7 +337,3 @@ def test_what_anthropic_signed_comes_back_through_a_client_of_responses() -> Non
     item_types = [item["type"] for item in openai_responses.encode_request(asked, Traits(model="gpt")).fields["input"]]
     assert item_types == ["function_call", "function_call_output"]
     assert asked.dropped == ["messages[].reasoning_content"]
-
-
-def test_it_has_the_names_of_every_chat_dialect() -> None:
-    assert openai_responses.__all__ == openai_chat.__all__

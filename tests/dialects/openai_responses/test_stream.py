@@ -177,7 +177,7 @@ def test_calls_whose_arguments_come_mixed_stay_apart() -> None:
 def test_a_call_that_its_maker_signed_has_the_signature_before_it() -> None:
     output = stream(ToolCallStarted(0, "c", "f", signature="s"), ToolArgumentsPiece(0, "{}"))[-1]["response"]["output"]
     assert [item["type"] for item in output] == ["reasoning", "function_call"]
-    assert output[0]["encrypted_content"] == seal(Sealed("s", "", "c"))
+    assert output[0]["encrypted_content"] == seal(Sealed("s", "", "c", "gemini"))
 
 
 def test_what_the_provider_runs_itself_is_not_shown() -> None:

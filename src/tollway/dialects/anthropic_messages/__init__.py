@@ -7,6 +7,7 @@ from tollway.dialects.anthropic_messages.encode import NAME, encode_request
 from tollway.dialects.anthropic_messages.errors import decode_error, encode_error, encode_stream_error
 from tollway.dialects.anthropic_messages.relay import PassRelay, decode_usage, rename_reply
 from tollway.dialects.anthropic_messages.reply import EventDecoder, EventEncoder, decode_reply, encode_reply
+from tollway.dialects.anthropic_messages.thought import without_foreign_thought
 
 __all__ = [
     "NAME",
@@ -22,4 +23,5 @@ __all__ = [
     "encode_request",
     "encode_stream_error",
     "rename_reply",
+    "without_foreign_thought",
 ]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Container
 from typing import Any
 
 from msgspec import Raw, Struct
 
 from tollway.conversation import (
     CacheMark,
+    Citation,
     Conversation,
     Document,
     FileId,
@@ -26,9 +29,10 @@ from tollway.conversation import (
     ToolCall,
     ToolChoice,
     ToolResult,
+    WebSearch,
 )
-from tollway.dialects import decode_field
-from tollway.dialects.anthropic_messages.encode import NAME
+from tollway.dialects import decode_field, read_sealed
+from tollway.dialects.anthropic_messages.encode import NAME, clean_id
 from tollway.errors import BadRequest
 
 
@@ -93,6 +97,26 @@ class _ToolChoice(Struct):
     disable_parallel_tool_use: bool | None = None
 
 
+class _Place(Struct):
+    city: str | None = None
+    region: str | None = None
+    country: str | None = None
+    timezone: str | None = None
+
+
+class _Search(Struct):
+    max_uses: int | None = None
+    allowed_domains: list[str] | None = None
+    blocked_domains: list[str] | None = None
+    user_location: _Place | None = None
+
+
+class Cited(Struct):
+    url: str | None = None
+    title: str | None = None
+    cited_text: str | None = None
+
+
 class _Thinking(Struct):
     type: str
     budget_tokens: int | None = None
@@ -102,11 +126,6 @@ class _Thinking(Struct):
 class _Format(Struct):
     type: str = ""
     schema: Raw = Raw()
-
-
-class _OutputConfig(Struct):
-    effort: str | None = None
-    format: _Format | None = None
 
 
 class _Metadata(Struct):
@@ -176,9 +195,20 @@ def _messages(message: _Message, at: int) -> list[Message]:
 
 
 def _parts(content: str | list[Raw], where: str) -> list[Part]:
+    """Thinking that `reply` made to carry a call's signature is taken apart again: the signature belongs to the call."""
     if isinstance(content, str):
         return [Text(content)]
-    return [_part(raw, f"{where}[{place}]") for place, raw in enumerate(content)]
+    parts: list[Part] = []
+    signatures: dict[str, str] = {}
+    for place, raw in enumerate(content):
+        part = _part(raw, f"{where}[{place}]")
+        if isinstance(part, Reasoning) and part.id:
+            signatures[part.id] = part.signature
+            continue
+        if signatures and isinstance(part, ToolCall):
+            part.signature = signatures.pop(clean_id(part.id), "")
+        parts.append(part)
+    return parts
 
 
 def _part(raw: Raw, where: str) -> Part:
@@ -186,8 +216,7 @@ def _part(raw: Raw, where: str) -> Part:
     cache = _cache_mark(block.cache_control)
     kind = block.type
     if kind == "text":
-        citations = Raw(bytes(block.citations)) if block.citations and block.citations != _NULL else None
-        return Text(block.text, cache, citations)
+        return Text(block.text, cache, _citations(block.citations, f"{where}.citations"))
     if kind == "image" and block.source is not None:
         return Image(_source(block.source), cache=cache)
     if kind == "document" and block.source is not None and block.source.type != "content":
@@ -200,10 +229,23 @@ def _part(raw: Raw, where: str) -> Part:
             inner = _parts(decode_field(f"{where}.content", block.content, str | list[Raw]), f"{where}.content")
         return ToolResult(block.tool_use_id, inner, bool(block.is_error), cache)
     if kind == "thinking":
-        return Reasoning(block.thinking, block.signature)
+        maker, call_id, signature = read_sealed(block.signature)
+        maker = maker or (NAME if signature else "")
+        return Reasoning(block.thinking, signature, id=call_id, maker=maker)
     if kind == "redacted_thinking":
         return Reasoning(redacted=block.data)
     return Opaque(NAME, Raw(bytes(raw)))
+
+
+def _citations(raw: Raw, where: str) -> list[Citation]:
+    if not raw or raw == _NULL:
+        return []
+    return [citation(one, decode_field(where, one, Cited)) for one in decode_field(where, raw, list[Raw])]
+
+
+def citation(raw: Raw, told: Cited, start: int = -1, end: int = -1) -> Citation:
+    """One of theirs, kept whole beside what others can say of it."""
+    return Citation(told.url or "", told.title or "", told.cited_text or "", start, end, Raw(bytes(raw)), NAME)
 
 
 def _document(block: _Block, source: _Source, where: str, cache: CacheMark | None) -> Document:
@@ -225,12 +267,40 @@ def _cache_mark(cache: _Cache | None) -> CacheMark | None:
     return None if cache is None else CacheMark(cache.ttl or "")
 
 
+_SEARCH_TOOL = re.compile(r"web_search_\d{8}")
+_SEARCH_MEMBERS = frozenset({"type", "name", "cache_control", *_Search.__struct_fields__})
+
+
 def _tool(raw: Raw, at: int) -> Tool:
     tool: _Tool = decode_field(f"tools[{at}]", raw, _Tool)
     if tool.type in (None, "custom") and tool.input_schema:
         cache = _cache_mark(tool.cache_control)
-        return Tool(tool.name, tool.description or "", Raw(bytes(tool.input_schema)), tool.strict, cache)
-    return Tool(tool.name, native=Raw(bytes(raw)), dialect=NAME)
+        made = Tool(tool.name, tool.description or "", Raw(bytes(tool.input_schema)), tool.strict, cache)
+        made.more = _others(raw, _Tool.__struct_fields__)
+        made.dialect = NAME if made.more else ""
+        return made
+    native = Tool(tool.name, native=Raw(bytes(raw)), dialect=NAME)
+    if tool.type is not None and _SEARCH_TOOL.fullmatch(tool.type):
+        asked: _Search = decode_field(f"tools[{at}]", raw, _Search)
+        place = asked.user_location or _Place()
+        native.search = WebSearch(
+            asked.max_uses,
+            tuple(asked.allowed_domains or ()),
+            tuple(asked.blocked_domains or ()),
+            "",
+            place.city or "",
+            place.region or "",
+            place.country or "",
+            place.timezone or "",
+        )
+        native.more = _others(raw, _SEARCH_MEMBERS)
+    return native
+
+
+def _others(raw: Raw, known: Container[str]) -> dict[str, Raw]:
+    """The members of an object that are not known, but for those that are null."""
+    members: dict[str, Raw] = decode_field("tools", raw, dict[str, Raw])
+    return {name: Raw(bytes(value)) for name, value in members.items() if name not in known and value != _NULL}
 
 
 def _decode_choice(given: dict[str, Raw], conversation: Conversation) -> None:
@@ -249,8 +319,15 @@ def _decode_output(given: dict[str, Raw], conversation: Conversation) -> None:
     """How to think and in which form to answer; the two share `output_config`."""
     effort, form = "", None
     if "output_config" in given:
-        config: _OutputConfig = decode_field("output_config", given["output_config"], _OutputConfig)
-        effort, form = config.effort or "", config.format
+        for name, raw in decode_field("output_config", given["output_config"], dict[str, Raw]).items():
+            if raw == _NULL:
+                continue
+            if name == "effort":
+                effort = decode_field("output_config.effort", raw, str)
+            elif name == "format":
+                form = decode_field("output_config.format", raw, _Format)
+            else:
+                conversation.extra[f"output_config.{name}"] = Raw(bytes(raw))
     if form is None and "output_format" in given:  # the name it had while it was new
         form = decode_field("output_format", given["output_format"], _Format)
     if form is not None and form.type == "json_schema":
@@ -262,6 +339,8 @@ def _decode_output(given: dict[str, Raw], conversation: Conversation) -> None:
         conversation.reasoning = ReasoningOptions("none")
     elif thinking is not None:
         adaptive = thinking.type == "adaptive"
+        if not adaptive and thinking.budget_tokens is None:
+            conversation.extra["thinking"] = given["thinking"]  # a way of thinking that is not known here
         conversation.reasoning = ReasoningOptions(effort, thinking.budget_tokens, adaptive, thinking.display or "")
     elif effort:
         conversation.reasoning = ReasoningOptions(effort)

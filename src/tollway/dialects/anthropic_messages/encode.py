@@ -27,13 +27,34 @@ from tollway.conversation import (
     Tool,
     ToolCall,
     ToolResult,
+    WebSearch,
 )
-from tollway.dialects import JSON_TOOL_NAME, EncodedRequest, Traits, leave_out
+from tollway.dialects import JSON_TOOL_NAME, EncodedRequest, Traits, leave_out, read_sealed
 
 NAME = "anthropic_messages"
 
-#: Fields of Anthropic's own that a client of another dialect may send along; they go on as they came.
+#: Fields of Anthropic's own that a client of chat completions may send along; they go on as they came.
 PASSED_FIELDS = frozenset({"mcp_servers", "container", "context_management", "inference_geo", "output_config"})
+
+#: Fields of others that change nothing of what is said: hints, and words for the provider's own files. They are named when
+#: they are left out, and never a reason to refuse.
+_HINTS = frozenset(
+    {
+        "client_metadata",
+        "include",
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "safety_identifier",
+        "store",
+        "stream_options",
+        "text.verbosity",
+        "truncation",
+        "verbosity",
+    }
+)
+#: https://platform.openai.com/docs/api-reference/responses/create, https://docs.claude.com/en/api/service-tiers (2026-11-22)
+_TIERS = {"auto": "auto", "default": "standard_only"}
 
 _BETAS_BY_TOOL = {
     "computer_20241022": "computer-use-2024-10-22",
@@ -66,9 +87,10 @@ class _Writer:
         asked = self._conversation
         fields: dict[str, Any] = {"model": self._traits.model}
         system = list(asked.system)
-        for message in asked.messages:
-            if message.role == "system":  # one that came later: there is no place for it among the messages
-                system += message.parts
+        if asked.dialect != NAME:
+            for message in asked.messages:
+                if message.role == "system":  # one that came later: not every model takes it among the messages
+                    system += message.parts
         if blocks := self._blocks(system, "system"):
             fields["system"] = blocks
         fields["messages"] = self._messages()
@@ -77,8 +99,8 @@ class _Writer:
             fields["stream"] = True
         if stops := [stop for stop in asked.stop if stop.strip()]:
             fields["stop_sequences"] = stops
-        if asked.user and not _looks_private(asked.user):
-            fields["metadata"] = {"user_id": asked.user}
+        if user := self._user():
+            fields["metadata"] = {"user_id": user}
         tools = self._tools()
         if tools:
             fields["tools"] = tools
@@ -90,6 +112,18 @@ class _Writer:
         self._leave_out_foreign(fields)
         return EncodedRequest(fields, tuple(dict.fromkeys(self._betas)), json_tool)
 
+    def _user(self) -> str:
+        user = self._conversation.user
+        if not user and (raw := self._conversation.extra.get("safety_identifier")) is not None:
+            try:
+                user = msgspec.json.decode(raw, type=str)
+            except msgspec.DecodeError:
+                user = ""
+        if _looks_private(user):
+            self._note("user")
+            return ""
+        return user
+
     # --- messages --------------------------------------------------------------------------------------------------
 
     def _messages(self) -> list[dict[str, Any]]:
@@ -98,11 +132,11 @@ class _Writer:
         """
         merged: list[dict[str, Any]] = []
         for message in self._conversation.messages:
-            if message.role == "system":
+            if message.role == "system" and self._conversation.dialect != NAME:
                 continue
             if message.name:
                 self._note("messages[].name")
-            role = "assistant" if message.role == "assistant" else "user"
+            role = message.role if message.role in ("assistant", "system") else "user"
             blocks = self._message_blocks(message)
             if not blocks:
                 continue
@@ -132,16 +166,20 @@ class _Writer:
         block: dict[str, Any] | None = None
         if isinstance(part, (Text, Refusal)):
             block = {"type": "text", "text": part.text} if part.text.strip() else None
-            if block is not None and isinstance(part, Text) and part.citations is not None:
-                block["citations"] = part.citations
+            if block is not None and isinstance(part, Text) and part.citations:
+                self._cite(part, block)
         elif isinstance(part, ToolCall):
             block = _tool_use(part)
+            if part.signature:
+                self._note("messages[].tool_calls[].extra_content")
         elif isinstance(part, ToolResult):
             block = self._tool_result(part)
         elif isinstance(part, Reasoning):
             return self._thought(part)
         elif isinstance(part, Image) and role != "system":
             block = {"type": "image", "source": self._source(part.source, "image/png")}
+            if part.detail not in ("", "auto"):
+                self._note("messages[].content[image].detail")
         elif isinstance(part, Document) and role != "system":
             block = self._document(part)
         elif isinstance(part, Opaque) and part.dialect == NAME:
@@ -154,7 +192,7 @@ class _Writer:
         return block
 
     def _tool_result(self, result: ToolResult) -> dict[str, Any]:
-        block: dict[str, Any] = {"type": "tool_result", "tool_use_id": _clean_id(result.call_id)}
+        block: dict[str, Any] = {"type": "tool_result", "tool_use_id": clean_id(result.call_id)}
         first = result.parts[0] if result.parts else None
         if len(result.parts) == 1 and isinstance(first, Text) and first.cache is None:
             block["content"] = first.text
@@ -169,11 +207,20 @@ class _Writer:
             block["is_error"] = True
         return block
 
+    def _cite(self, part: Text, block: dict[str, Any]) -> None:
+        """Only its own citations are given back: each points into something that Anthropic knows by a number."""
+        own = [cited.raw for cited in part.citations if cited.dialect == NAME and cited.raw is not None]
+        if own:
+            block["citations"] = own
+        if len(own) < len(part.citations):
+            self._note("messages[].content[].annotations")
+
     def _thought(self, part: Reasoning) -> dict[str, Any] | None:
         """Only what Anthropic signed or sealed is given back: it refuses thought that it cannot trust."""
         if part.redacted:
-            return {"type": "redacted_thinking", "data": part.redacted}
-        if part.signature:
+            if not read_sealed(part.redacted)[0]:
+                return {"type": "redacted_thinking", "data": part.redacted}
+        elif part.signature and part.maker in ("", NAME):
             return {"type": "thinking", "thinking": part.text, "signature": part.signature}
         self._note("messages[].reasoning_content")
         return None
@@ -211,15 +258,55 @@ class _Writer:
         tools: list[Any] = []
         for tool in self._conversation.tools:
             if tool.native is None:
-                tools.append(_tool_fields(tool))
+                tools.append(self._tool_fields(tool))
             elif tool.dialect == NAME:
                 kind = msgspec.json.decode(tool.native, type=dict[str, Any]).get("type")
                 if beta := _BETAS_BY_TOOL.get(str(kind)):
                     self._betas.append(beta)
                 tools.append(tool.native)
+            elif tool.search is not None and self._traits.web_search:
+                tools.append(self._search_fields(tool, tool.search))
+            elif tool.stand_ins:
+                tools += [self._tool_fields(stand_in) for stand_in in tool.stand_ins]
             else:
                 leave_out(self._conversation, self._traits, f"tools[{tool.name}]", NAME)
         return tools
+
+    def _tool_fields(self, tool: Tool) -> dict[str, Any]:
+        fields: dict[str, Any] = {"name": tool.name}
+        if tool.description:
+            fields["description"] = tool.description
+        fields["input_schema"] = _object_schema(tool.parameters)
+        if tool.strict and (self._traits.native_json_schema or self._conversation.dialect == NAME):
+            fields["strict"] = True
+            if self._conversation.dialect != NAME:
+                fields["input_schema"] = strict_schema(msgspec.json.decode(msgspec.json.encode(fields["input_schema"])))
+        elif tool.strict:
+            self._note("tools[].strict")
+        if tool.cache is not None:
+            fields["cache_control"] = _encode_cache(tool.cache)
+        if tool.dialect == NAME:
+            fields.update(tool.more)
+        else:
+            for name in tool.more:
+                self._note(f"tools[].{name}")
+        return fields
+
+    def _search_fields(self, tool: Tool, search: WebSearch) -> dict[str, Any]:
+        """https://docs.claude.com/en/docs/agents-and-tools/tool-use/web-search-tool (2026-11-22)"""
+        fields: dict[str, Any] = {"type": "web_search_20250305", "name": "web_search"}
+        if search.uses_max is not None:
+            fields["max_uses"] = search.uses_max
+        if search.allowed_domains:
+            fields["allowed_domains"] = search.allowed_domains
+        if search.blocked_domains:
+            fields["blocked_domains"] = search.blocked_domains
+        place = {"city": search.city, "region": search.region, "country": search.country, "timezone": search.timezone}
+        if any(place.values()):
+            fields["user_location"] = {"type": "approximate", **{name: at for name, at in place.items() if at}}
+        for name in (*tool.more, *(("search_context_size",) if search.context_size else ())):
+            self._note(f"tools[{tool.name}].{name}")
+        return fields
 
     def _tool_choice(self) -> dict[str, Any] | None:
         choice = self._conversation.tool_choice
@@ -342,22 +429,38 @@ class _Writer:
             "logit_bias": asked.logit_bias is not None,
             "logprobs": bool(asked.logprobs),
             "top_logprobs": bool(asked.top_logprobs),
-            "service_tier": bool(asked.service_tier) and asked.dialect != NAME,
+            "metadata": asked.metadata is not None,
         }
         for name, given in unsaid.items():
             if given:
                 leave_out(asked, self._traits, name, NAME)
-        if asked.service_tier and asked.dialect == NAME:
-            fields["service_tier"] = asked.service_tier
+        self._service_tier(fields)
         for name, raw in asked.extra.items():
-            if name == "output_config" and "output_config" in fields:
+            outer, _, inner = name.partition(".")
+            if asked.dialect == NAME and inner:
+                fields.setdefault(outer, {})[inner] = raw
+            elif name == "output_config" and "output_config" in fields:
                 fields[name] = {**msgspec.json.decode(raw, type=dict[str, Any]), **fields[name]}
-            elif asked.dialect == NAME or name in PASSED_FIELDS:
+            elif asked.dialect == NAME or (name in PASSED_FIELDS and asked.dialect in ("", "openai_chat")):
                 fields[name] = raw
                 if name == "mcp_servers":
                     self._betas.append(_MCP_BETA)
+            elif name == "safety_identifier" and "metadata" in fields:
+                continue  # said there
+            elif name in _HINTS:
+                self._note(name)
             else:
                 leave_out(asked, self._traits, name, NAME)
+
+    def _service_tier(self, fields: dict[str, Any]) -> None:
+        asked = self._conversation
+        if not asked.service_tier:
+            return
+        tier = asked.service_tier if asked.dialect == NAME else _TIERS.get(asked.service_tier)
+        if tier is None:
+            leave_out(asked, self._traits, "service_tier", NAME)
+        else:
+            fields["service_tier"] = tier
 
     def _note(self, name: str) -> None:
         """Left out because of something else that was asked: named, and never refused."""
@@ -390,7 +493,7 @@ def _last_turn_unthought(messages: list[dict[str, Any]]) -> bool:
 
 def _tool_use(call: ToolCall) -> dict[str, Any]:
     kind = "server_tool_use" if call.server_side else "tool_use"
-    return {"type": kind, "id": _clean_id(call.id), "name": call.name, "input": _arguments(call.arguments)}
+    return {"type": kind, "id": clean_id(call.id), "name": call.name, "input": _arguments(call.arguments)}
 
 
 def _arguments(text: str) -> Raw | dict[str, Any]:
@@ -406,22 +509,12 @@ def _arguments(text: str) -> Raw | dict[str, Any]:
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
 
 
-def _clean_id(call_id: str) -> str:
+def clean_id(call_id: str) -> str:
     return _NOT_IN_IDS.sub("_", call_id) or "call"
 
 
 def _encode_cache(cache: CacheMark) -> dict[str, str]:
     return {"type": "ephemeral", "ttl": cache.ttl} if cache.ttl else {"type": "ephemeral"}
-
-
-def _tool_fields(tool: Tool) -> dict[str, Any]:
-    fields: dict[str, Any] = {"name": tool.name}
-    if tool.description:
-        fields["description"] = tool.description
-    fields["input_schema"] = _object_schema(tool.parameters)
-    if tool.cache is not None:
-        fields["cache_control"] = _encode_cache(tool.cache)
-    return fields
 
 
 def _object_schema(schema: Raw | None) -> Any:

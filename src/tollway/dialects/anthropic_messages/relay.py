@@ -31,6 +31,7 @@ class PassRelay:
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._finishing_at = -1
+        self._open_block = -1  # whose end was not told yet
         self._usage: dict[str, Any] = {}
         self._unsent = b""  # what could have been relayed of the bytes in which an error came
         self.content_started = False
@@ -84,6 +85,19 @@ class PassRelay:
         stop = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
         return b"".join([event + b"\n\n" for event in held]) + stop
 
+    def cut_short(self) -> bytes:
+        self._cutter.rest()
+        out = b""
+        if self._open_block >= 0:
+            out += self.feed(
+                b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n' % self._open_block
+            )
+        out += self.feed(
+            b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"max_tokens","stop_sequence":null}}\n\n'
+        )
+        self.complete = True
+        return out
+
     def fail(self, error: PublicError) -> bytes:
         self._held = []
         self.complete = True
@@ -110,7 +124,10 @@ class PassRelay:
             if known.delta is not None and known.delta.stop_reason:
                 self.finishing = True
                 self._finishing_at = len(self._held)
+        elif known.type == "content_block_stop":
+            self._open_block = -1
         elif known.type == "content_block_start":
+            self._open_block = known.index
             # Any block but an empty text or thought says something by being there.
             block = _decode_fields(known.content_block)
             if block.get("type") not in (Raw(b'"text"'), Raw(b'"thinking"')) or len(bytes(block.get("text", b""))) > 2:

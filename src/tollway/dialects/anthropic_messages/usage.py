@@ -12,10 +12,12 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from tollway.calls import Cost, Usage
+from tollway.calls import Cost, Usage, UsageDetails
 from tollway.dialects import dollars_json
 
-PRICED_TIERS = frozenset({"priority", "batch"})
+PRICED_TIERS = frozenset({"priority", "batch", "fast"})
+#: Places that ask more (`inference_geo`): https://platform.claude.com/docs/en/about-claude/pricing (2026-11-22).
+PRICED_PLACES = frozenset({"us"})
 
 
 def merge_usage(seen: dict[str, Any], raw: bytes | Raw) -> bool:
@@ -40,6 +42,9 @@ def usage_from_fields(fields: dict[str, Any]) -> Usage:
     output = _count(fields, "output_tokens")
     reasoning = min(_count(fields.get("output_tokens_details"), "thinking_tokens"), output)
     tier = fields.get("service_tier")
+    if fields.get("speed") == "fast":
+        tier = "fast"  # asks more than any other tier, whichever it was served in
+    place = fields.get("inference_geo")
     return Usage(
         input=_count(fields, "input_tokens"),
         cache_read=_count(fields, "cache_read_input_tokens"),
@@ -49,6 +54,7 @@ def usage_from_fields(fields: dict[str, Any]) -> Usage:
         reasoning=reasoning,
         searches=_count(fields.get("server_tool_use"), "web_search_requests"),
         service_tier=tier if isinstance(tier, str) and tier in PRICED_TIERS else "",
+        details=UsageDetails(place=place) if isinstance(place, str) and place in PRICED_PLACES else None,
     )
 
 
@@ -76,8 +82,12 @@ def usage_to_fields(usage: Usage, cost: Cost | None = None) -> dict[str, Any]:
         }
     if usage.searches:
         fields["server_tool_use"] = {"web_search_requests": usage.searches}
-    if usage.service_tier:
+    if usage.service_tier == "fast":
+        fields["speed"] = "fast"
+    elif usage.service_tier:
         fields["service_tier"] = usage.service_tier
+    if usage.details is not None and usage.details.place:
+        fields["inference_geo"] = usage.details.place
     if cost is not None:
         fields["cost"] = dollars_json(cost)
     return fields

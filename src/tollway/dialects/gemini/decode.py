@@ -27,9 +27,17 @@ from tollway.conversation import (
     ToolCall,
     ToolChoice,
     ToolResult,
+    WebSearch,
 )
 from tollway.dialects import decode_field
-from tollway.dialects.gemini.parts import NAME, arguments_text, file_source, media_part, read_signature
+from tollway.dialects.gemini.parts import (
+    NAME,
+    arguments_text,
+    file_source,
+    media_part,
+    read_signature,
+    unpack_thought,
+)
 from tollway.dialects.gemini.schema import json_schema
 from tollway.errors import BadRequest
 
@@ -63,7 +71,7 @@ def decode_request(fields: dict[str, Raw]) -> Conversation:
     """A request's top level in our words; `model` is "" where nobody put it there from the path. Raises BadRequest
     naming what is wrong and where.
     """
-    given = _camel(fields)
+    given = camel(fields)
     conversation = Conversation(model="", messages=[], dialect=NAME, usage_wanted=True)  # usage is always told
     if "model" in given:
         conversation.model = decode_field("model", given["model"], str).removeprefix("models/")
@@ -97,7 +105,7 @@ def decode_request(fields: dict[str, Raw]) -> Conversation:
 _SNAKE = re.compile(r"_([a-z0-9])")
 
 
-def _camel(fields: _Fields) -> _Fields:
+def camel(fields: _Fields) -> _Fields:
     """The members that are given, by their names in camel case."""
     return {
         _SNAKE.sub(lambda found: found[1].upper(), name) if "_" in name else name: raw
@@ -107,7 +115,7 @@ def _camel(fields: _Fields) -> _Fields:
 
 
 def _object(where: str, raw: Raw) -> _Fields:
-    return _camel(decode_field(where, raw, _Fields))
+    return camel(decode_field(where, raw, _Fields))
 
 
 def _listed(where: str, raw: Raw) -> list[Raw]:
@@ -181,17 +189,23 @@ class _ContentReader:
 
     def _read_part(self, raw: Raw, where: str, parts: list[Part]) -> None:
         part = _object(where, raw)
-        signature, redacted = read_signature(_signature(part, where))
+        signature, redacted, maker = read_signature(_signature(part, where))
+        sealed = Reasoning(signature=signature, redacted=redacted, maker=maker)
         if "text" in part:
             thought = "thought" in part and bytes(part["thought"]) == b"true"
-            _add_text(_text(part, "text", where), thought, signature, redacted, parts)
+            _add_text(_text(part, "text", where), thought, sealed, parts)
         elif "functionCall" in part:
-            parts.append(self._call(part["functionCall"], f"{where}.functionCall", signature))
+            packed = unpack_thought(_signature(part, where))
+            for before in packed or ():
+                if not any(isinstance(one, Reasoning) and _same_seal(one, before) for one in parts):
+                    parts.append(before)
+            own = "" if packed is not None or maker != NAME else signature
+            parts.append(self._call(part["functionCall"], f"{where}.functionCall", own))
         elif "functionResponse" in part:
             parts.append(self._result(part["functionResponse"], f"{where}.functionResponse"))
         elif "inlineData" in part or "fileData" in part:
             if signature:
-                parts.append(Reasoning(signature=signature))
+                parts.append(sealed)
             parts.append(_media(part, where))
             self._note_beside(part, {"inlineData", "fileData", "thought", "thoughtSignature"})
         else:
@@ -238,28 +252,33 @@ class _ContentReader:
 _NOTHING = Text("")
 
 
+def _same_seal(one: Reasoning, other: Reasoning) -> bool:
+    return (one.signature, one.redacted) == (other.signature, other.redacted)
+
+
 def _signature(part: _Fields, where: str) -> str:
     """In the standard alphabet, in which Google writes it; its Python SDK sends it back in the other."""
     return _text(part, "thoughtSignature", where).replace("-", "+").replace("_", "/")
 
 
-def _add_text(text: str, thought: bool, signature: str, redacted: str, parts: list[Part]) -> None:
+def _add_text(text: str, thought: bool, sealed: Reasoning, parts: list[Part]) -> None:
     """Thought comes in pieces as a stream gave it, its signature last. A signature on other text stands before it as
     thought without text; on no text, alone.
     """
-    if redacted:
-        parts.append(Reasoning(redacted=redacted))
+    if sealed.redacted:
+        parts.append(sealed)
     elif thought:
         last = parts[-1] if parts else None
         if isinstance(last, Reasoning) and last.text and not last.signature:
             last.text += text
-            last.signature = signature
+            last.signature, last.maker = sealed.signature, sealed.maker
         else:
-            parts.append(Reasoning(text, signature))
+            sealed.text = text
+            parts.append(sealed)
     else:
-        if signature:
-            parts.append(Reasoning(signature=signature))
-        if text or not signature:
+        if sealed.signature:
+            parts.append(sealed)
+        if text or not sealed.signature:
             parts.append(Text(text))
 
 
@@ -366,7 +385,9 @@ def _tools(raw: Raw, where: str, conversation: Conversation) -> list[Tool]:
     tools: list[Tool] = []
     for name, value in _object(where, raw).items():
         if name != "functionDeclarations":
-            tools.append(Tool(name, native=Raw(msgspec.json.encode({name: value})), dialect=NAME))
+            native = Raw(msgspec.json.encode({name: value}))
+            search = WebSearch() if name in ("googleSearch", "googleSearchRetrieval") else None
+            tools.append(Tool(name, native=native, dialect=NAME, search=search))
             continue
         for at, declaration in enumerate(_listed(f"{where}.{name}", value)):
             tools.append(_function(declaration, f"{where}.{name}[{at}]", conversation))

@@ -1,8 +1,8 @@
 """Our words as a request to Gemini. https://ai.google.dev/api/generate-content#request-body (2026-11-22).
 
-JSON schemas travel as they came, in `parametersJsonSchema` and `responseJsonSchema`. A tool's result is always
-`{"output": text}`: the members of `response` go through protocol buffers, where a number is a float, and a text does
-not.
+JSON schemas travel in `parametersJsonSchema` and `responseJsonSchema`, as they came but for what those refuse. A tool's
+result is always `{"output": text}`: the members of `response` go through protocol buffers, where a number is a float,
+and a text does not.
 """
 
 from __future__ import annotations
@@ -28,17 +28,21 @@ from tollway.conversation import (
     ToolCall,
     ToolResult,
     Video,
+    WebSearch,
+    as_function,
 )
 from tollway.dialects import JSON_TOOL_NAME, EncodedRequest, Traits, leave_out
 from tollway.dialects.gemini.decode import PLAIN_SETTINGS, SETTING
 from tollway.dialects.gemini.parts import (
     NAME,
+    SIGNING,
     UNSIGNED_CALL,
     arguments_object,
     generation,
     is_base64,
     media_fields,
 )
+from tollway.dialects.gemini.schema import clean_schema
 
 #: Fields of Gemini's own that a client of another dialect may send along, in either spelling; they go on as they came.
 PASSED_FIELDS = {
@@ -69,14 +73,13 @@ _OWN_TOOLS = frozenset(
     }
 )
 
+#: Whose clients are shown how likely tokens were.
+_LOGPROBS_SHOWN = frozenset({NAME, "openai_chat", "openai_completions", "openai_responses"})
+
 #: Gemini wants content; this stands in where there is none, and before a call that would come first.
 _FIRST_WORDS = "(The conversation continues.)"
 
 STOPS_MAX = 5
-
-#: From this generation on: calls must be signed, results may hold media, tools and a JSON reply go together, and
-#: thought has levels. https://ai.google.dev/gemini-api/docs/gemini-3 (2026-11-22)
-_SIGNING = (3, 0)
 
 
 def encode_request(conversation: Conversation, traits: Traits) -> EncodedRequest:
@@ -154,7 +157,7 @@ class _Writer:
         else:
             contents.append({"role": "model", "parts": parts})
         calls = _calls(contents[-1])
-        if now and calls and self._generation >= _SIGNING and "thoughtSignature" not in calls[0]:
+        if now and calls and self._generation >= SIGNING and "thoughtSignature" not in calls[0]:
             calls[0]["thoughtSignature"] = UNSIGNED_CALL
 
     def _parts(self, parts: list[Part]) -> list[Any]:
@@ -182,8 +185,8 @@ class _Writer:
         return written + _signature_alone(signature)
 
     def _signature_to_give(self, part: Reasoning) -> str:
-        """Nothing for thought that only another provider can read."""
-        if part.redacted or (part.signature and not is_base64(part.signature)):
+        """Nothing for thought that only another maker can read or trust: Google refuses the whole request for it."""
+        if part.redacted or (part.signature and (part.maker != NAME or not is_base64(part.signature))):
             self._note("messages[].thinking_blocks")
             return ""
         return part.signature
@@ -232,6 +235,8 @@ class _Writer:
         fields: dict[str, Any] = {"functionCall": wire}
         if call.signature and is_base64(call.signature):
             fields["thoughtSignature"] = call.signature
+        elif call.signature:
+            self._note("messages[].tool_calls[].extra_content")
         return fields
 
     # --- tools' results --------------------------------------------------------------------------------------------
@@ -255,7 +260,7 @@ class _Writer:
         wire: dict[str, Any] = {"name": self._name_of(result.call_id), "response": {said: "\n".join(texts)}}
         if result.call_id:
             wire["id"] = result.call_id
-        if others and self._generation >= _SIGNING:
+        if others and self._generation >= SIGNING:
             wire["parts"] = others
         else:
             media += others
@@ -287,26 +292,50 @@ class _Writer:
     def _tools(self) -> list[Any]:
         functions: list[dict[str, Any]] = []
         others: list[Any] = []
+        searches: list[Tool] = []
         for tool in self._conversation.tools:
             if tool.native is None:
                 functions.append(self._function(tool))
             elif tool.dialect == NAME or _own_tool(tool.native):
                 others.append(tool.native)
+            elif tool.search is not None:
+                searches.append(tool)
+            elif tool.freeform is not None:
+                functions.append(self._function(as_function(tool.name, tool.description, tool.freeform)))
+            elif tool.stand_ins:
+                functions += [self._function(stand_in) for stand_in in tool.stand_ins]
             else:
                 leave_out(self._conversation, self._traits, f"tools[{tool.name}]", NAME)
         if "web_search_options" in self._conversation.extra:  # OpenAI's word for a search by the provider
             self._unsaid.add("web_search_options")
-            others.append({"googleSearch": {}})
+            searches.append(Tool("web_search_options", search=WebSearch()))
+        for tool in searches:
+            self._search(tool, bool(functions), others)
         return [{"functionDeclarations": functions}, *others] if functions else others
+
+    def _search(self, tool: Tool, beside_functions: bool, others: list[Any]) -> None:
+        """Google searches, or runs the caller's functions; both only in its own dialect, where the client keeps what
+        the provider's tools said. https://ai.google.dev/gemini-api/docs/tool-combination (2026-11-22)
+        """
+        search = tool.search
+        if beside_functions or search is None:
+            leave_out(self._conversation, self._traits, f"tools[{tool.name}]", NAME)
+            return
+        others.append({"googleSearch": {}})
+        for name in WebSearch.__struct_fields__:
+            if getattr(search, name):
+                self._note(f"tools[{tool.name}].{name}")
 
     def _function(self, tool: Tool) -> dict[str, Any]:
         fields: dict[str, Any] = {"name": tool.name}
         if tool.description:
             fields["description"] = tool.description
         if tool.parameters is not None:
-            fields["parametersJsonSchema"] = tool.parameters
+            fields["parametersJsonSchema"] = clean_schema(tool.parameters)
         if tool.strict:
             self._note("tools[].function.strict")
+        for name in tool.more:
+            self._note(f"tools[].{name}")
         return fields
 
     def _calling_config(self, tools: list[Any]) -> dict[str, Any]:
@@ -347,7 +376,7 @@ class _Writer:
             settings["responseMimeType"] = "text/plain"
             return False
         functions = tools[0].get("functionDeclarations") if tools and isinstance(tools[0], dict) else None
-        if functions and config.get("mode") != "NONE" and self._generation < _SIGNING:
+        if functions and config.get("mode") != "NONE" and self._generation < SIGNING:
             if config.get("allowedFunctionNames"):
                 return False  # the reply is the call that was asked for
             tool: dict[str, Any] = {
@@ -355,16 +384,16 @@ class _Writer:
                 "description": form.description or "Gives the final answer. Call it once, with the whole answer.",
             }
             if form.schema is not None:
-                tool["parametersJsonSchema"] = form.schema
+                tool["parametersJsonSchema"] = clean_schema(form.schema)
             functions.append(tool)
             config["mode"] = "ANY"
             return True
-        if functions and config.get("mode") == "NONE" and self._generation < _SIGNING:
+        if functions and config.get("mode") == "NONE" and self._generation < SIGNING:
             tools.clear()
             config.clear()
         settings["responseMimeType"] = "application/json"
         if form.schema is not None:
-            settings["responseJsonSchema"] = form.schema
+            settings["responseJsonSchema"] = clean_schema(form.schema)
         return False
 
     # --- generationConfig ------------------------------------------------------------------------------------------
@@ -386,8 +415,12 @@ class _Writer:
         if asked.seed is not None and not -(2**31) <= asked.seed < 2**31:
             leave_out(asked, self._traits, "seed", NAME)
             del settings["seed"]
-        if asked.dialect != NAME:
+        if asked.dialect not in _LOGPROBS_SHOWN:
             self._leave_out_logprobs(settings)
+        elif asked.dialect != NAME and settings.get("responseLogprobs") is False:
+            del settings["responseLogprobs"]
+        if modalities := self._modalities():
+            settings["responseModalities"] = modalities
         if not self._traits.sampling:
             names = {"temperature": "temperature", "topP": "top_p", "topK": "top_k"}
             names |= {"presencePenalty": "presence_penalty", "frequencyPenalty": "frequency_penalty"}
@@ -397,10 +430,22 @@ class _Writer:
         return settings
 
     def _leave_out_logprobs(self, settings: dict[str, Any]) -> None:
-        """Another dialect's client would not get them: replies between two dialects carry none."""
+        """Its client would not get them: the dialect has no place for them in a reply."""
         for name, ours in (("responseLogprobs", "logprobs"), ("logprobs", "top_logprobs")):
             if settings.pop(name, None):
                 leave_out(self._conversation, self._traits, ours, NAME)
+
+    def _modalities(self) -> list[str]:
+        """OpenAI's `modalities`, as far as another dialect's client gets what it asks for: text and pictures."""
+        raw = self._conversation.extra.get("modalities")
+        if raw is None or self._conversation.dialect == NAME:
+            return []
+        asked = msgspec.json.decode(raw)
+        named = {word for word in asked if isinstance(word, str)} if isinstance(asked, list) else set()
+        if not named or named - {"text", "image"}:
+            return []  # left among the fields that nobody said
+        self._unsaid.add("modalities")
+        return ["TEXT", "IMAGE"] if "image" in named else []
 
     def _thinking(self, settings: dict[str, Any]) -> None:
         options = self._conversation.reasoning
@@ -411,7 +456,7 @@ class _Writer:
                 leave_out(self._conversation, self._traits, "reasoning_effort", NAME)
             return
         thinking: dict[str, Any] = {}
-        if self._generation >= _SIGNING:
+        if self._generation >= SIGNING:
             if level := self._level():
                 thinking["thinkingLevel"] = level
         elif (budget := self._budget()) is not None:

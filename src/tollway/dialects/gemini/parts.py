@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from tollway.conversation import Audio, Document, FileId, Image, Inline, Link, Part, Source, Video
+from tollway.conversation import Audio, Document, FileId, Image, Inline, Link, Part, Reasoning, Source, Video
 
 NAME = "gemini"
 
@@ -19,6 +19,10 @@ NAME = "gemini"
 _GENERATION = re.compile(r"(?:^|/)gemini-(?:(\d+)(?:\.(\d+))?(?![\d.])|[a-z-]+-latest$)")
 #: What `gemini-flash-latest` and its like stand for at least. https://ai.google.dev/gemini-api/docs/models (2026-11-22)
 _LATEST = (3, 1)
+
+#: From this generation on: calls must be signed, results may hold media, tools and a JSON reply go together, and
+#: thought has levels. https://ai.google.dev/gemini-api/docs/gemini-3 (2026-11-22)
+SIGNING = (3, 0)
 
 
 def generation(model: str) -> tuple[int, int]:
@@ -89,6 +93,8 @@ def media_fields(part: Image | Audio | Document | Video) -> dict[str, Any]:
 # URL-safe alphabet (google-genai 3.4.0, `_common.BaseModel`). What others sign with is put into base64 for Gemini's
 # clients, under a mark, so that it comes back exactly.
 
+#: How both marks begin in base64: nothing else is worth decoding.
+FOREIGN_MARK = b"dG9sbHdheS"
 _SIGNATURE_MARK = b"tollway-signature:"
 _REDACTED_MARK = b"tollway-redacted:"
 
@@ -97,30 +103,60 @@ _REDACTED_MARK = b"tollway-redacted:"
 UNSIGNED_CALL = "skip_thought_signature_validator"
 
 
-def wire_signature(signature: str, redacted: str = "") -> str:
-    """What a client of Gemini's keeps and gives back for it."""
+def wire_signature(signature: str, redacted: str = "", maker: str = NAME) -> str:
+    """What a client of Gemini's keeps and gives back for it. Google's own is told from others by having no mark."""
     if redacted:
         return base64.b64encode(_REDACTED_MARK + redacted.encode("utf-8", "surrogatepass")).decode()
+    if maker == NAME and _is_plain_base64(signature):
+        return signature
+    return base64.b64encode(_SIGNATURE_MARK + f"{maker}:{signature}".encode("utf-8", "surrogatepass")).decode()
+
+
+def _is_plain_base64(signature: str) -> bool:
     try:
-        if base64.b64encode(base64.b64decode(signature, validate=True)).decode() == signature:
-            return signature
+        return base64.b64encode(base64.b64decode(signature, validate=True)).decode() == signature
     except (binascii.Error, ValueError):
-        pass
-    return base64.b64encode(_SIGNATURE_MARK + signature.encode("utf-8", "surrogatepass")).decode()
+        return False
 
 
-def read_signature(wire: str) -> tuple[str, str]:
-    """(signature, redacted thought) of what `wire_signature` or Google made. One of the two is ""."""
-    if wire.startswith("dG9sbHdheS"):  # "tollway-" in base64: nothing else is worth decoding
+def read_signature(wire: str) -> tuple[str, str, str]:
+    """(signature, redacted thought, maker) of what `wire_signature` or Google made. One of the first two is ""."""
+    if wire.startswith(FOREIGN_MARK.decode()):
         try:
             content = base64.b64decode(wire, validate=True)
         except (binascii.Error, ValueError):
-            return wire, ""
+            return wire, "", NAME
         if content.startswith(_SIGNATURE_MARK):
-            return content[len(_SIGNATURE_MARK) :].decode("utf-8", "surrogatepass"), ""
+            maker, _, signature = content[len(_SIGNATURE_MARK) :].decode("utf-8", "surrogatepass").partition(":")
+            return signature, "", maker
         if content.startswith(_REDACTED_MARK):
-            return "", content[len(_REDACTED_MARK) :].decode("utf-8", "surrogatepass")
-    return wire, ""
+            return "", content[len(_REDACTED_MARK) :].decode("utf-8", "surrogatepass"), ""
+    return wire, "", NAME if wire else ""
+
+
+_THOUGHT_MARK = b"tollway-thought:"
+
+
+def pack_thought(thought: list[Reasoning]) -> str:
+    """What another maker thought before a call, as the call's signature: agents such as Google's own CLI keep nothing
+    else of it, and a maker may want its thought back before its call.
+    """
+    kept = [(part.text, part.signature, part.redacted, part.maker) for part in thought]
+    return base64.b64encode(_THOUGHT_MARK + msgspec.json.encode(kept)).decode()
+
+
+def unpack_thought(wire: str) -> list[Reasoning] | None:
+    """What `pack_thought` packed; None for anything else."""
+    if not wire.startswith(FOREIGN_MARK.decode()):
+        return None
+    try:
+        content = base64.b64decode(wire, validate=True)
+        if not content.startswith(_THOUGHT_MARK):
+            return None
+        kept = msgspec.json.decode(content[len(_THOUGHT_MARK) :], type=list[tuple[str, str, str, str]])
+    except (binascii.Error, ValueError):
+        return None
+    return [Reasoning(text, signature, redacted, maker=maker) for text, signature, redacted, maker in kept]
 
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")

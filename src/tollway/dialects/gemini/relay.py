@@ -1,4 +1,5 @@
-"""Gemini in, Gemini out: chunks pass as the bytes they came in, as events or as the elements of an array.
+"""Gemini in, Gemini out: chunks pass as the bytes they came in, as events or as the elements of an array. Where the
+provider sends the one and the client asked for the other, what is between them is written anew, and only that.
 
 Changed is the last chunk alone: its usage gets our `cost`. `modelVersion` stays what Google says: it is no name that
 anyone called. The chunk that finishes the reply, and what follows it, wait for `finish`. A prompt that was blocked is an
@@ -16,6 +17,7 @@ from tollway.calls import Cost, Usage
 from tollway.dialects import HELD_BYTES_MAX, About
 from tollway.dialects.gemini.errors import encode_error, error_in_stream
 from tollway.dialects.gemini.frames import ChunkCutter, chunk_data
+from tollway.dialects.gemini.parts import one_line
 from tollway.dialects.gemini.reply import UNREADABLE, Framer, decode_any
 from tollway.dialects.gemini.usage import searches_in, usage_from_json, usage_to_fields, with_cost
 from tollway.errors import PublicError, UpstreamBroken, UpstreamError
@@ -74,10 +76,14 @@ def _text(value: Any) -> str:
 
 
 class PassRelay:
-    """A stream of Gemini's own dialect, relayed. See `tollway.dialects.Relay`."""
+    """A stream of Gemini's own dialect, relayed. See `tollway.dialects.Relay`. `array`: how the client wants it; None for
+    as it comes.
+    """
 
     __slots__ = (
         "_about",
+        "_array",
+        "_cut_short",
         "_cutter",
         "_finished",
         "_framer",
@@ -94,8 +100,9 @@ class PassRelay:
         "reply_id",
     )
 
-    def __init__(self, about: About) -> None:
+    def __init__(self, about: About, *, array: bool | None = None) -> None:
         self._about = about
+        self._array = array
         self._cutter = ChunkCutter()
         self._framer: Framer | None = None
         self._held: list[bytes] = []
@@ -105,6 +112,7 @@ class PassRelay:
         self._searches: dict[Any, int] = {}
         self._model = ""
         self._unsent = b""  # what could have been relayed of the bytes in which an error came
+        self._cut_short = False
         self.content_started = False
         self.finishing = False
         self.complete = False
@@ -163,6 +171,19 @@ class PassRelay:
         self.complete = True
         return self._framed(held) + self._frames().end()
 
+    def cut_short(self) -> bytes:
+        candidates = [
+            {"content": {"parts": [{"text": ""}], "role": "model"}, "finishReason": "MAX_TOKENS", "index": index}
+            for index in range(self._about.choices)
+            if index not in self._finished and not (index == 0 and None in self._finished)
+        ]
+        said = {"responseId": self.reply_id, "modelVersion": self._model, "candidates": candidates}
+        passed: list[bytes] = []
+        chunk = msgspec.json.encode({name: value for name, value in said.items() if value})
+        self._relay(chunk if self._cutter.array else b"data: " + chunk, passed)
+        self.finishing = self.complete = self._cut_short = True
+        return self._framed(passed)
+
     def fail(self, error: PublicError) -> bytes:
         self._held = []
         self.complete = True
@@ -199,15 +220,18 @@ class PassRelay:
 
     def _frames(self) -> Framer:
         if self._framer is None:
-            self._framer = Framer(array=bool(self._cutter.array))
+            self._framer = Framer(array=bool(self._cutter.array if self._array is None else self._array))
         return self._framer
 
     def _framed(self, chunks: list[bytes]) -> bytes:
         if not chunks:
             return b""
-        if self._cutter.array:
-            return self._frames().frame(chunks)
-        return b"\n\n".join(chunks) + b"\n\n"
+        if not self._cutter.array and not self._array:
+            return b"\n\n".join(chunks) + b"\n\n"
+        payloads = [payload for chunk in chunks if (payload := chunk_data(chunk)) is not None]
+        if self._cutter.array and self._array is False:
+            payloads = [one_line(payload) for payload in payloads]
+        return self._frames().frame(payloads)
 
     def _tell_cost(self, held: list[bytes], usage: Usage | None, cost: Cost | None) -> None:
         """On the last chunk that tells usage; on the last of all, where the provider told none."""
@@ -219,7 +243,7 @@ class PassRelay:
                 if cost is not None:
                     held[place] = self._rewritten({**fields, "usageMetadata": with_cost(raw, cost)})
                 return
-        if held and usage is not None and self._usage_raw is None:
+        if held and usage is not None and (self._usage_raw is None or self._cut_short):
             payload = chunk_data(held[-1])
             if payload is not None:
                 fields = dict(_decode_fields(payload))

@@ -16,8 +16,15 @@ from msgspec import Raw, Struct
 
 from tollway.calls import Cost, Usage
 from tollway.conversation import (
+    Citation,
+    CitationPiece,
     Event,
     Finished,
+    Image,
+    ImagePiece,
+    Inline,
+    LikelyToken,
+    LogprobsPiece,
     Opaque,
     OpaquePiece,
     Part,
@@ -38,12 +45,16 @@ from tollway.conversation import (
 from tollway.dialects import HELD_BYTES_MAX, About
 from tollway.dialects.gemini.errors import blocked_prompt, encode_error, error_in_stream, finish_failure
 from tollway.dialects.gemini.frames import ChunkCutter, chunk_data
+from tollway.dialects.gemini.grounding import citations_in, grounding_fields
 from tollway.dialects.gemini.parts import (
     NAME,
     arguments_object,
     arguments_text,
+    media_fields,
     one_line,
+    pack_thought,
     read_signature,
+    unpack_thought,
     wire_signature,
 )
 from tollway.dialects.gemini.usage import searches_in, usage_from_json, usage_to_fields
@@ -89,15 +100,37 @@ class FunctionCall(Struct, gc=False):
     willContinue: bool | None = None
 
 
+class Blob(Struct, gc=False):
+    mimeType: str | None = None
+    data: str | None = None
+
+
 class WirePart(Struct):
     text: str | None = None
     thought: bool | None = None
     thoughtSignature: str | None = None
     functionCall: FunctionCall | None = None
+    inlineData: Blob | None = None
 
 
 class Content(Struct):
     parts: list[WirePart] | None = None
+
+
+class WireToken(Struct, gc=False):
+    token: str | None = None
+    logProbability: float | None = None
+
+
+class WireTokens(Struct):
+    candidates: list[WireToken] | None = None
+
+
+class Logprobs(Struct):
+    """`topCandidates` stand beside `chosenCandidates`, step by step."""
+
+    topCandidates: list[WireTokens] | None = None
+    chosenCandidates: list[WireToken] | None = None
 
 
 class Candidate(Struct):
@@ -108,6 +141,7 @@ class Candidate(Struct):
     groundingMetadata: Raw = Raw()
     citationMetadata: Raw = Raw()
     urlContextMetadata: Raw = Raw()
+    logprobsResult: Logprobs | None = None
 
 
 class PromptFeedback(Struct, gc=False):
@@ -227,6 +261,8 @@ class _ResponseReader:
         reader = self._candidates.get(number)
         if reader is None:
             reader = self._candidates[number] = _CandidateReader(number, self._id)
+        if candidate.logprobsResult is not None and (tokens := _likely_tokens(candidate.logprobsResult)):
+            events.append(LogprobsPiece(tokens, number))
         if candidate.content is not None and candidate.content.parts:
             reader.read(candidate.content.parts, place, payload, events)
         for name in BESIDE_CONTENT:
@@ -236,6 +272,8 @@ class _ResponseReader:
         if candidate.groundingMetadata:
             found = searches_in(candidate.groundingMetadata, self._model)
             self._searches[number] = max(found, self._searches.get(number, 0))
+            cited = citations_in(candidate.groundingMetadata, "".join(reader.said))
+            events.extend(CitationPiece(citation, number) for citation in cited)
 
     def _read_finish(self, candidate: Candidate, wire: str, events: list[Event]) -> None:
         failed = finish_failure(wire, candidate.finishMessage or "")
@@ -255,6 +293,7 @@ class _CandidateReader:
         self._block = 0
         self._block_open = False
         self.calls = 0
+        self.said: list[str] = []  # the text so far: citations point into it
 
     def read(self, parts: list[WirePart], place: int, payload: bytes, events: list[Event]) -> None:
         for at, part in enumerate(parts):
@@ -267,9 +306,15 @@ class _CandidateReader:
                 if part.thoughtSignature:
                     self._add_signature(part.thoughtSignature, events)
                 if part.text:
+                    self.said.append(part.text)
                     events.append(TextPiece(part.text, self._number))
             elif part.functionCall is not None:
                 self._read_call(part.functionCall, part.thoughtSignature, events)
+            elif (picture := _picture(part)) is not None:
+                self._close_block()
+                if part.thoughtSignature:
+                    self._add_signature(part.thoughtSignature, events)
+                events.append(ImagePiece(picture, self._number))
             else:
                 self._close_block()
                 events.append(OpaquePiece(NAME, _raw_part(payload, place, at), self._number))
@@ -282,10 +327,10 @@ class _CandidateReader:
             self._add_signature(signature, events)
 
     def _add_signature(self, wire: str, events: list[Event]) -> None:
-        signature, redacted = read_signature(wire)
+        signature, redacted, maker = read_signature(wire)
         if redacted:
             self._close_block()
-        events.append(ReasoningPiece("", signature, redacted, self._block, self._number))
+        events.append(ReasoningPiece("", signature, redacted, self._block, self._number, maker))
         self._block += 1
         self._block_open = False
 
@@ -300,11 +345,31 @@ class _CandidateReader:
                 "`streamFunctionCallArguments`."
             )
         self._close_block()
-        signature = read_signature(wire_signature)[0] if wire_signature else ""
+        signature = ""
+        if wire_signature and unpack_thought(wire_signature) is None:  # a gateway like this one packed it
+            signature = read_signature(wire_signature)[0]
         call_id = call.id or f"call_{self._reply_id or self._number}_{self.calls}"
         events.append(ToolCallStarted(self.calls, call_id, call.name or "", False, signature, self._number))
         events.append(ToolArgumentsPiece(self.calls, arguments_text(call.args), self._number))
         self.calls += 1
+
+
+def _picture(part: WirePart) -> Inline | None:
+    """What an image model drew; not its drafts, which come as thought."""
+    blob = part.inlineData
+    if blob is None or part.thought or not blob.data or not (blob.mimeType or "").startswith("image/"):
+        return None
+    return Inline(blob.mimeType or "", blob.data)
+
+
+def _likely_tokens(logprobs: Logprobs) -> list[LikelyToken]:
+    beside = logprobs.topCandidates or ()
+    tokens = []
+    for at, chosen in enumerate(logprobs.chosenCandidates or ()):
+        others = (beside[at].candidates or ()) if at < len(beside) else ()
+        top = tuple(LikelyToken(other.token or "", other.logProbability or 0.0) for other in others)
+        tokens.append(LikelyToken(chosen.token or "", chosen.logProbability or 0.0, top))
+    return tokens
 
 
 def _raw_part(payload: bytes, place: int, at: int) -> Raw:
@@ -413,18 +478,30 @@ class _ChoiceEncoder:
         self._waiting_bytes = 0
         self._finished: Finished | None = None
         self._bad_calls: list[str] = []
+        self._logprobs = 0.0
+        self._tokens = 0
+        self._said: list[str] = []  # the text so far: citations point into it
+        self._citations: list[Citation] = []
+        self._thought: list[ReasoningPiece] = []  # since the last call
 
     def write(self, event: Event, out: list[bytes]) -> None:
         if self._waiting:
             self._wait(event)
         elif isinstance(event, (TextPiece, RefusalPiece)):
             if event.text:
+                self._said.append(event.text)
                 out.append(self._text_head + _encode(event.text) + self._text_end)
         elif isinstance(event, ReasoningPiece):
             self._write_thought(event, out)
         elif isinstance(event, ToolCallStarted):
             if not event.server_side:  # what the provider ran itself is nothing that this client could run
                 self._wait(event)
+        elif isinstance(event, ImagePiece):
+            out.append(self._head + _encode(media_fields(Image(event.source))) + self._end)
+        elif isinstance(event, LogprobsPiece):
+            self._write_logprobs(event.tokens, out)
+        elif isinstance(event, CitationPiece):
+            self._citations.append(event.citation)
         elif isinstance(event, OpaquePiece) and event.dialect == NAME:
             out.append(self._opaque(event.raw))
 
@@ -439,6 +516,8 @@ class _ChoiceEncoder:
             "content": {"parts": [{"text": ""}], "role": "model"},
             **finish_fields(finished.reason, self._bad_calls),
             "index": self._number,
+            **grounding_fields(self._citations, "".join(self._said)),
+            **({"avgLogprobs": self._logprobs / self._tokens} if self._tokens else {}),
         }
 
     def _wait(self, event: Event) -> None:
@@ -451,14 +530,24 @@ class _ChoiceEncoder:
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, []
-        for part in fold(waiting).choices[0].parts:
+        choice = fold(waiting).choices[0]
+        self._write_logprobs(choice.logprobs, out)
+        before = fold(list(self._thought)).choices
+        packer = _ThoughtPacker(before[0].parts if before else [])
+        self._thought = []
+        for part in choice.parts:
+            packer.see(part)
             if isinstance(part, Opaque):
                 if part.dialect == NAME:
                     out.append(self._opaque(part.raw))
             elif (fields := part_fields(part, self._bad_calls)) is not None:
                 out.append(self._head + _encode(fields) + self._end)
+                if isinstance(part, Text):
+                    self._said.append(part.text)
+                    self._citations += part.citations
 
     def _write_thought(self, event: ReasoningPiece, out: list[bytes]) -> None:
+        self._thought.append(event)
         if event.text:
             self._block = event.block
             out.append(self._text_head + _encode(event.text) + self._thought_end)
@@ -466,15 +555,21 @@ class _ChoiceEncoder:
             fields: dict[str, Any] = {"text": ""}
             if event.redacted or event.block == self._block:
                 fields["thought"] = True
-            fields["thoughtSignature"] = wire_signature(event.signature, event.redacted)
+            fields["thoughtSignature"] = wire_signature(event.signature, event.redacted, event.maker)
             out.append(self._head + _encode(fields) + self._end)
 
+    def _write_logprobs(self, tokens: list[LikelyToken], out: list[bytes]) -> None:
+        if tokens:
+            self._logprobs += sum(token.logprob for token in tokens)
+            self._tokens += len(tokens)
+            out.append(self._beside(_encode({"logprobsResult": logprobs_fields(tokens)})))
+
     def _opaque(self, raw: Raw) -> bytes:
-        if _beside_content(
-            raw
-        ):  # with content all the same: Google's Python SDK forgets a turn that had a chunk without
-            return self._text_head + b'""' + self._text_end[:-1] + b"," + bytes(raw)[1:]
-        return self._head + bytes(raw) + self._end
+        return self._beside(bytes(raw)) if _beside_content(raw) else self._head + bytes(raw) + self._end
+
+    def _beside(self, members: bytes) -> bytes:
+        """With content all the same: Google's Python SDK forgets a turn that had a chunk without."""
+        return self._text_head + b'""' + self._text_end[:-1] + b"," + members[1:]
 
 
 def _beside_content(raw: Raw) -> bool:
@@ -500,7 +595,9 @@ def _candidate_fields(number: int, choice: WholeChoice) -> dict[str, Any]:
     parts: list[Any] = []
     beside: dict[str, Any] = {}
     bad_calls: list[str] = []
+    packer = _ThoughtPacker([])
     for part in choice.parts:
+        packer.see(part)
         if isinstance(part, Opaque):
             if part.dialect == NAME and _beside_content(part.raw):
                 beside.update(msgspec.json.decode(part.raw, type=dict[str, Raw]))
@@ -508,8 +605,41 @@ def _candidate_fields(number: int, choice: WholeChoice) -> dict[str, Any]:
                 parts.append(part.raw)
         elif (fields := part_fields(part, bad_calls)) is not None:
             parts.append(fields)
+    texts = [part for part in choice.parts if isinstance(part, Text)]
+    citations = [citation for part in texts for citation in part.citations]
+    beside.update(grounding_fields(citations, "".join(part.text for part in texts)))
+    if choice.logprobs:
+        beside["logprobsResult"] = logprobs_fields(choice.logprobs)
+        beside["avgLogprobs"] = sum(token.logprob for token in choice.logprobs) / len(choice.logprobs)
     content = {"parts": parts or [{"text": ""}], "role": "model"}
     return {"content": content, **finish_fields(choice.finish or "stop", bad_calls), "index": number, **beside}
+
+
+def logprobs_fields(tokens: list[LikelyToken]) -> dict[str, Any]:
+    def fields(token: LikelyToken) -> dict[str, Any]:
+        return {"token": token.text, "logProbability": token.logprob}
+
+    wire: dict[str, Any] = {"chosenCandidates": [fields(token) for token in tokens]}
+    if any(token.top for token in tokens):
+        wire["topCandidates"] = [{"candidates": [fields(other) for other in token.top]} for token in tokens]
+    return wire
+
+
+class _ThoughtPacker:
+    """Gives a call the thought before it, where another than Google signed that. See `pack_thought`."""
+
+    def __init__(self, before: list[Part]) -> None:
+        self._thought: list[Reasoning] = []
+        for part in before:
+            self.see(part)
+
+    def see(self, part: Part) -> None:
+        if isinstance(part, Reasoning) and part.maker != NAME and (part.signature or part.redacted):
+            self._thought.append(part)
+        elif isinstance(part, ToolCall) and self._thought and not part.server_side:
+            if not part.signature:
+                part.signature = pack_thought(self._thought)
+            self._thought = []
 
 
 def part_fields(part: Part, bad_calls: list[str]) -> dict[str, Any] | None:
@@ -523,7 +653,7 @@ def part_fields(part: Part, bad_calls: list[str]) -> dict[str, Any] | None:
         if part.text or part.redacted:
             fields["thought"] = True
         if part.signature or part.redacted:
-            fields["thoughtSignature"] = wire_signature(part.signature, part.redacted)
+            fields["thoughtSignature"] = wire_signature(part.signature, part.redacted, part.maker)
         return fields
     if isinstance(part, ToolCall) and not part.server_side:
         args = arguments_object(part.arguments)
@@ -534,7 +664,7 @@ def part_fields(part: Part, bad_calls: list[str]) -> dict[str, Any] | None:
         if part.signature:
             fields["thoughtSignature"] = wire_signature(part.signature)
         return fields
-    return None
+    return media_fields(part) if isinstance(part, Image) else None
 
 
 def finish_fields(reason: str, bad_calls: list[str]) -> dict[str, str]:

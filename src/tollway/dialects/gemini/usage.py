@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from tollway.calls import Cost, Usage
+from tollway.calls import Cost, Usage, UsageDetails
 from tollway.dialects import dollars_json
 from tollway.dialects.gemini.parts import generation
 
@@ -104,12 +104,16 @@ def usage_from_fields(fields: UsageFields, searches: int = 0) -> Usage:
     cached = min(max(fields.cachedContentTokenCount or 0, 0), prompt)
     left = prompt + tools - cached
     audio_in = image_in = audio_out = image_out = 0
+    details = None
     if fields.promptTokensDetails or fields.toolUsePromptTokensDetails:
         heard, seen = _media(fields.promptTokensDetails)
         more_heard, more_seen = _media(fields.toolUsePromptTokensDetails)
         cached_heard, cached_seen = _media(fields.cacheTokensDetails)
         audio_in = min(max(heard + more_heard - cached_heard, 0), left)
         image_in = min(max(seen + more_seen - cached_seen, 0), left - audio_in)
+        if cached_heard or cached_seen:
+            cached_heard = min(cached_heard, cached)
+            details = UsageDetails(cached_heard, min(cached_seen, cached - cached_heard))
     if fields.candidatesTokensDetails:
         heard, seen = _media(fields.candidatesTokensDetails)
         audio_out = min(heard, output)
@@ -125,6 +129,7 @@ def usage_from_fields(fields: UsageFields, searches: int = 0) -> Usage:
         image_out=image_out,
         searches=searches,
         service_tier=_TIERS.get(fields.trafficType or fields.serviceTier or "", ""),
+        details=details,
     )
 
 

@@ -17,9 +17,11 @@ from msgspec import Raw, Struct
 from tollway.conversation import (
     Audio,
     CacheMark,
+    Citation,
     Conversation,
     Document,
     FileId,
+    Freeform,
     Image,
     Inline,
     Link,
@@ -37,8 +39,10 @@ from tollway.conversation import (
     ToolChoice,
     ToolResult,
     Video,
+    WebSearch,
+    as_function,
 )
-from tollway.dialects import decode_field
+from tollway.dialects import decode_field, read_sealed
 from tollway.errors import BadRequest
 
 NAME = "openai_chat"
@@ -79,6 +83,7 @@ class _Part(Struct):
     video_url: _Url | str | None = None
     refusal: str | None = None
     cache_control: _Cache | None = None
+    prompt_cache_breakpoint: _Cache | None = None
 
 
 class _FunctionCall(Struct):
@@ -124,6 +129,50 @@ class _Message(Struct):
     thinking_blocks: list[_ThinkingBlock] | None = None
     cache_control: _Cache | None = None
     audio: _AudioId | None = None
+    annotations: list[Raw] | None = None
+
+
+class _UrlCitation(Struct):
+    url: str | None = None
+    title: str | None = None
+    start_index: int | None = None
+    end_index: int | None = None
+
+
+class Annotation(Struct):
+    url_citation: _UrlCitation | None = None
+
+
+class _Grammar(Struct):
+    syntax: str = ""
+    definition: str = ""
+
+
+class _CustomFormat(Struct):
+    type: str = "text"
+    grammar: _Grammar | None = None
+
+
+class _Custom(Struct):
+    name: str
+    description: str | None = None
+    format: _CustomFormat | None = None
+
+
+class _Place(Struct):
+    city: str | None = None
+    region: str | None = None
+    country: str | None = None
+    timezone: str | None = None
+
+
+class _Location(_Place):
+    approximate: _Place | None = None
+
+
+class _SearchOptions(Struct):
+    search_context_size: str | None = None
+    user_location: _Location | None = None
 
 
 class _Function(Struct):
@@ -137,6 +186,7 @@ class _Function(Struct):
 class _Tool(Struct):
     type: str = "function"
     function: _Function | None = None
+    custom: _Custom | None = None
     name: str = ""
     description: str | None = None
     input_schema: Raw = Raw()
@@ -173,6 +223,9 @@ class _ResponseFormat(Struct):
 #: Tools that Anthropic runs or defines itself, which clients put among OpenAI's: their types end in a date without dashes.
 _ANTHROPIC_TOOL_TYPE = re.compile(r"[a-z_]+_20\d{6}")
 
+#: What a search that stands in no list of tools is called among ours.
+SEARCH_OPTIONS = "web_search_options"
+
 #: Fields whose value is taken as it is: the wire name, ours, and the type it must have.
 PLAIN_FIELDS: dict[str, tuple[str, Any]] = {
     "temperature": ("temperature", float),
@@ -206,6 +259,7 @@ _READ_APART = frozenset(
         "reasoning_effort",
         "thinking",
         "response_format",
+        "web_search_options",
     }
 )
 
@@ -308,11 +362,16 @@ class _MessageReader:
             if block.type == "redacted_thinking":
                 parts.append(Reasoning(redacted=block.data or ""))
             else:
-                parts.append(Reasoning(block.thinking, block.signature or ""))
+                parts.append(signed_thought(block.thinking, block.signature or ""))
         thought = message.reasoning_content or message.reasoning
         if thought and not message.thinking_blocks:
             parts.append(Reasoning(thought))
-        parts += self._content(message, at)
+        content = self._content(message, at)
+        texts = [part for part in content if isinstance(part, Text)]
+        if texts and message.annotations:
+            where = f"messages[{at}].annotations"
+            texts[-1].citations = [citation(raw, decode_field(where, raw, Annotation)) for raw in message.annotations]
+        parts += content
         if message.refusal:
             parts.append(Refusal(message.refusal))
         if message.audio is not None:
@@ -347,13 +406,13 @@ class _MessageReader:
         return parts
 
     def _part(self, part: _Part, at: int, place: int) -> Part:
-        cache = _cache_mark(part.cache_control)
+        cache = _cache_mark(part.cache_control or part.prompt_cache_breakpoint)
         if part.text is not None and part.type in ("text", "input_text", "output_text"):
             return Text(part.text, cache)
         if part.image_url is not None:
             if isinstance(part.image_url, str):
-                return Image(_source(part.image_url), cache=cache)
-            return Image(_source(part.image_url.url), part.image_url.detail or "", cache)
+                return Image(source_of(part.image_url), cache=cache)
+            return Image(source_of(part.image_url.url), part.image_url.detail or "", cache)
         if part.input_audio is not None:
             return Audio(
                 Inline("audio/" + (part.input_audio.format or "wav"), part.input_audio.data), part.input_audio.format
@@ -361,7 +420,7 @@ class _MessageReader:
         if part.file is not None:
             return _document(part.file, f"messages[{at}].content[{place}].file", cache)
         if part.video_url is not None:
-            return Video(_source(part.video_url if isinstance(part.video_url, str) else part.video_url.url))
+            return Video(source_of(part.video_url if isinstance(part.video_url, str) else part.video_url.url))
         if part.refusal is not None:
             return Refusal(part.refusal)
         if part.type in ("text", "image_url", "input_audio", "file", "video_url", "refusal"):
@@ -377,6 +436,20 @@ class _MessageReader:
         return Raw(bytes(msgspec.json.decode(messages[at]["content"], type=list[Raw])[place]))
 
 
+def signed_thought(text: str, signature: str) -> Reasoning:
+    """Whose signature it is says its label; one without is Anthropic's, from which `thinking_blocks` come."""
+    maker, _, blob = read_sealed(signature)
+    return Reasoning(text, blob, maker=maker or ("anthropic_messages" if blob else ""))
+
+
+def citation(raw: Raw, told: Annotation) -> Citation:
+    """One annotation, kept whole beside what others can say of it."""
+    cited = told.url_citation or _UrlCitation()
+    start = -1 if cited.start_index is None else cited.start_index
+    end = -1 if cited.end_index is None else cited.end_index
+    return Citation(cited.url or "", cited.title or "", "", start, end, Raw(bytes(raw)), NAME)
+
+
 def signature_of(call: Any) -> str:
     """The signature that Gemini wants back with a call: in Google's own place, or where gateways put it."""
     google = call.extra_content.get("google") if isinstance(call.extra_content, dict) else None
@@ -387,7 +460,8 @@ def signature_of(call: Any) -> str:
 
 
 def _cache_mark(cache: _Cache | None) -> CacheMark | None:
-    return None if cache is None else CacheMark(cache.ttl or "")
+    """OpenAI's long lifetime (12h) stands for the long one of others, its short one for the provider's default."""
+    return None if cache is None else CacheMark({"12h": "1h", "30m": ""}.get(cache.ttl or "", cache.ttl or ""))
 
 
 def _arguments_text(raw: Raw) -> str:
@@ -398,7 +472,7 @@ def _arguments_text(raw: Raw) -> str:
     return "" if text == b"null" else text.decode()
 
 
-def _source(url: str) -> Source:
+def source_of(url: str) -> Source:
     if url.startswith("data:"):
         head, _, data = url[5:].partition(",")
         return Inline(head.partition(";")[0], data)
@@ -407,7 +481,7 @@ def _source(url: str) -> Source:
 
 def _document(file: _File, where: str, cache: CacheMark | None) -> Document:
     if file.file_data is not None:
-        source = _source(file.file_data)
+        source = source_of(file.file_data)
         if isinstance(source, Link) and not source.url.startswith(("http://", "https://")):
             source = Inline(file.format or "application/pdf", file.file_data)  # base64 without its `data:` head
         return Document(source, file.filename or "", cache=cache)
@@ -422,6 +496,10 @@ def _decode_tools(fields: dict[str, Raw], conversation: Conversation) -> None:
         wire: list[_Tool] = decode_field("tools", raw, list[_Tool])
         whole: list[Raw] = msgspec.json.decode(raw, type=list[Raw])
         conversation.tools = [_decode_tool(tool, json) for tool, json in zip(wire, whole, strict=True)]
+    if (raw := _given(fields, "web_search_options")) is not None:
+        options: _SearchOptions = decode_field("web_search_options", raw, _SearchOptions)
+        native = Raw(bytes(raw))
+        conversation.tools.append(Tool(SEARCH_OPTIONS, native=native, dialect=NAME, search=_search(options)))
     if (raw := _given(fields, "functions")) is not None:
         conversation.tools += [_function_tool(tool, None) for tool in decode_field("functions", raw, list[_Function])]
     for name in ("tool_choice", "function_call"):
@@ -432,11 +510,28 @@ def _decode_tools(fields: dict[str, Raw], conversation: Conversation) -> None:
 def _decode_tool(tool: _Tool, raw: Raw) -> Tool:
     if tool.function is not None:
         return _function_tool(tool.function, tool.cache_control)
+    if tool.custom is not None:
+        custom = tool.custom
+        grammar = custom.format.grammar if custom.format is not None else None
+        made = Tool(custom.name, custom.description or "", native=Raw(bytes(raw)), dialect=NAME)
+        made.freeform = Freeform(grammar.syntax, grammar.definition) if grammar is not None else Freeform()
+        made.stand_ins = [as_function(made.name, made.description, made.freeform)]
+        return made
     if tool.name and tool.input_schema and tool.type in ("function", "custom"):
         cache = _cache_mark(tool.cache_control)
         return Tool(tool.name, tool.description or "", Raw(bytes(tool.input_schema)), cache=cache)
     dialect = "anthropic_messages" if _ANTHROPIC_TOOL_TYPE.fullmatch(tool.type) else NAME
-    return Tool(tool.name or tool.type, native=Raw(bytes(raw)), dialect=dialect)
+    native = Tool(tool.name or tool.type, native=Raw(bytes(raw)), dialect=dialect)
+    if tool.type.startswith("web_search") and dialect == NAME:
+        native.search = _search(msgspec.json.decode(raw, type=_SearchOptions))
+    return native
+
+
+def _search(options: _SearchOptions) -> WebSearch:
+    location = options.user_location or _Location()
+    place = location.approximate or location
+    where = (place.city or "", place.region or "", place.country or "", place.timezone or "")
+    return WebSearch(None, (), (), options.search_context_size or "", *where)
 
 
 def _function_tool(function: _Function, cache: _Cache | None) -> Tool:

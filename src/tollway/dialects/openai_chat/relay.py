@@ -7,6 +7,7 @@ finishing chunk where usage must ride on it, and the usage chunk.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -90,6 +91,8 @@ class PassRelay:
         "output_bytes",
         "reply_id",
     )
+    _chunk_kind = "chat.completion.chunk"
+    _last_delta: Mapping[str, Any] = {"delta": {}}
 
     def __init__(self, about: About) -> None:
         self._about = about
@@ -186,6 +189,18 @@ class PassRelay:
         self.complete = True
         return b"".join([event + b"\n\n" for event in held]) + b"data: [DONE]\n\n"
 
+    def cut_short(self) -> bytes:
+        self._cutter.rest()
+        choices = [
+            {"index": index, **self._last_delta, "finish_reason": "length"}
+            for index in range(self._about.choices)
+            if index not in self._finished_choices
+        ]
+        head = {"id": self.reply_id, "object": self._chunk_kind, "created": self._about.created_s, "model": self._model}
+        out = self.feed(b"data: " + _encode({**head, "choices": choices}) + b"\n\n")
+        self.complete = True
+        return out
+
     def fail(self, error: PublicError) -> bytes:
         self._held = []
         self.complete = True
@@ -237,7 +252,9 @@ class PassRelay:
         pieces = [choice.text] if delta is None else [getattr(delta, name) for name in _Delta.__struct_fields__]
         if any(pieces):
             self.content_started = True
-            self.output_bytes += sum(text_bytes(piece) for piece in pieces if piece)
+            self.output_bytes += text_bytes(pieces[0])
+            if delta is not None and any(pieces[1:]):
+                self.output_bytes += _bytes_beside_content(delta)
 
     def _see_finish(self, choice: _Choice) -> None:
         """The event being read finishes a choice; the one that finishes the last of them is held back."""
@@ -303,6 +320,26 @@ class PassRelay:
 
 def _joined(events: list[bytes]) -> bytes:
     return b"\n\n".join(events) + b"\n\n" if events else b""
+
+
+def _bytes_beside_content(delta: _Delta) -> int:
+    """Of what a model wrote: no ids and signatures, and a thought that is told by two names once. A picture or a piece of sound,
+    whose length says nothing of its tokens, is one byte.
+    """
+    thoughts = (
+        delta.reasoning_content,
+        delta.reasoning,
+        delta.reasoning_text,
+        _each(delta.thinking_blocks, "thinking"),
+    )
+    calls = [_each(delta.tool_calls, "function"), _each(delta.tool_calls, "custom"), delta.function_call]
+    spoken = delta.audio.get("transcript") if isinstance(delta.audio, dict) else None
+    shown = bool(delta.audio) + (len(delta.images) if isinstance(delta.images, list) else 0)
+    return shown + max([text_bytes(thought) for thought in thoughts]) + text_bytes([calls, delta.refusal, spoken])
+
+
+def _each(items: Any, name: str) -> list[Any]:
+    return [item.get(name) for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
 
 def text_bytes(value: Any) -> int:

@@ -16,12 +16,21 @@ from msgspec import Raw, Struct
 
 from tollway.calls import Cost, Usage
 from tollway.conversation import (
+    Citation,
+    CitationPiece,
     Event,
+    FileId,
     Finished,
+    Image,
+    ImagePiece,
+    Inline,
+    LikelyToken,
+    LogprobsPiece,
     Reasoning,
     ReasoningPiece,
     Refusal,
     RefusalPiece,
+    Source,
     Started,
     Text,
     TextPiece,
@@ -32,8 +41,9 @@ from tollway.conversation import (
     WholeChoice,
     fold,
 )
-from tollway.dialects import About
-from tollway.dialects.openai_chat.decode import signature_of
+from tollway.dialects import About, label_sealed, read_sealed
+from tollway.dialects.openai_chat.decode import NAME, Annotation, citation, signature_of, source_of
+from tollway.dialects.openai_chat.encode import text_of
 from tollway.dialects.openai_chat.errors import encode_stream_error, error_in_stream
 from tollway.dialects.openai_chat.usage import usage_from_json, usage_to_fields
 from tollway.errors import PublicError, UpstreamBroken, UpstreamError
@@ -48,10 +58,16 @@ class _Function(Struct, gc=False):
     arguments: Any = None
 
 
+class _CustomCall(Struct, gc=False):
+    name: str | None = None
+    input: str | None = None
+
+
 class _Call(Struct):
     index: int | None = None
     id: str | None = None
     function: _Function | None = None
+    custom: _CustomCall | None = None
     extra_content: Any = None
     provider_specific_fields: Any = None
 
@@ -72,6 +88,26 @@ class _Delta(Struct):
     thinking_blocks: list[_Block] | None = None
     refusal: str | None = None
     function_call: _Function | None = None
+    annotations: Any = None
+    images: Any = None
+
+
+class _ImageUrl(Struct):
+    url: str
+
+
+class _MadeImage(Struct):
+    image_url: _ImageUrl
+
+
+class _Likely(Struct):
+    token: str = ""
+    logprob: float = 0.0
+    top_logprobs: list[_Likely] | None = None
+
+
+class _Logprobs(Struct):
+    content: list[_Likely] | None = None
 
 
 class _Choice(Struct):
@@ -79,6 +115,7 @@ class _Choice(Struct):
     delta: _Delta | None = None
     message: _Delta | None = None
     finish_reason: str | None = None
+    logprobs: Any = None
 
 
 class _Chunk(Struct):
@@ -155,10 +192,13 @@ class EventDecoder:
             reader = self._choices.get(number)
             if reader is None:
                 reader = self._choices[number] = _ChoiceDecoder(number)
+            if choice.logprobs:
+                _read_logprobs(choice.logprobs, number, events)
             delta = choice.delta or choice.message
             if delta is not None:
                 reader.read(delta, events)
             if choice.finish_reason:
+                reader.end(events)
                 events.append(Finished(FINISH_FROM_WIRE.get(choice.finish_reason, choice.finish_reason), None, number))
         if chunk.usage:
             usage = usage_from_json(chunk.usage, chunk.service_tier)
@@ -185,9 +225,24 @@ def _read_chunk(payload: bytes, name: str) -> _Chunk:
     return chunk
 
 
+def _read_logprobs(value: Any, number: int, events: list[Event]) -> None:
+    try:
+        likely = msgspec.convert(value, _Logprobs).content
+    except msgspec.ValidationError:
+        return  # numbers that nobody can read are no reason to lose the text
+    if likely:
+        events.append(LogprobsPiece([_token(one) for one in likely], number))
+
+
+def _token(likely: _Likely) -> LikelyToken:
+    top = tuple([LikelyToken(one.token, one.logprob) for one in likely.top_logprobs or ()])
+    return LikelyToken(likely.token, likely.logprob, top)
+
+
 class _ChoiceDecoder:
     def __init__(self, number: int) -> None:
         self._number = number
+        self._freeform: set[int] = set()  # calls of tools that take plain text, whose JSON is not closed yet
         self._calls: list[str] = []  # ids, by our index
         self._by_wire_index: dict[int, int] = {}
         self._block = 0
@@ -215,6 +270,31 @@ class _ChoiceDecoder:
             self._read_call(call, events)
         if delta.function_call is not None:
             self._read_call(_Call(-1, None, delta.function_call), events)
+        if delta.images:
+            self._read_images(delta.images, events)
+        if delta.annotations:
+            self._read_annotations(delta.annotations, events)
+
+    def end(self, events: list[Event]) -> None:
+        """Closes the JSON that plain text was put into."""
+        events += [ToolArgumentsPiece(ours, '"}', self._number) for ours in sorted(self._freeform)]
+        self._freeform.clear()
+
+    def _read_images(self, value: Any, events: list[Event]) -> None:
+        for one in value if isinstance(value, list) else ():
+            try:
+                url = msgspec.convert(one, _MadeImage).image_url.url
+            except msgspec.ValidationError:
+                continue  # of a shape that nobody here knows
+            events.append(ImagePiece(source_of(url), self._number))
+
+    def _read_annotations(self, value: Any, events: list[Event]) -> None:
+        for one in value if isinstance(value, list) else ():
+            try:
+                told = msgspec.convert(one, Annotation)
+            except msgspec.ValidationError:
+                continue  # not one of OpenAI's; the text stands without it
+            events.append(CitationPiece(citation(Raw(_encode(one)), told), self._number))
 
     def _read_block(self, block: _Block, events: list[Event]) -> None:
         if block.data:
@@ -226,7 +306,9 @@ class _ChoiceDecoder:
             self._block_open = True
             events.append(ReasoningPiece(block.thinking, block=self._block, choice=self._number))
         if block.signature:
-            events.append(ReasoningPiece(signature=block.signature, block=self._block, choice=self._number))
+            maker, _, blob = read_sealed(block.signature)
+            maker = maker or "anthropic_messages"
+            events.append(ReasoningPiece(signature=blob, block=self._block, choice=self._number, maker=maker))
             self._block_open = True
             self._close_block()
         elif self._thought_alone:
@@ -257,7 +339,8 @@ class _ChoiceDecoder:
                     events.append(ReasoningPiece(text, block=self._block, choice=self._number))
 
     def _read_call(self, call: _Call, events: list[Event]) -> None:
-        name = (call.function.name if call.function is not None else None) or ""
+        custom = call.custom
+        name = (custom.name if custom is not None else call.function.name if call.function is not None else None) or ""
         ours = self._call_index(call, name)
         if ours is None:
             ours = len(self._calls)
@@ -266,7 +349,12 @@ class _ChoiceDecoder:
                 self._by_wire_index[call.index] = ours
             given_id = call.id or f"call_{self._number}_{ours}"
             events.append(ToolCallStarted(ours, given_id, name, signature=signature_of(call), choice=self._number))
+            if custom is not None:
+                self._freeform.add(ours)
+                events.append(ToolArgumentsPiece(ours, '{"input":"', self._number))
         arguments = call.function.arguments if call.function is not None else None
+        if custom is not None and custom.input:
+            arguments = _encode(custom.input)[1:-1].decode()
         if arguments is not None and not isinstance(arguments, str):
             arguments = _encode(arguments).decode()
         if arguments:
@@ -298,6 +386,7 @@ class EventEncoder:
         self._choices: dict[int, _ChoiceEncoder] = {}
         self._finished: dict[int, str] = {}
         self._usage: Usage | None = None
+        self._freeform = _freeform_names(about)
 
     def feed(self, events: list[Event]) -> bytes:
         out: list[bytes] = []
@@ -309,7 +398,7 @@ class EventEncoder:
             elif isinstance(event, UsageSeen):
                 self._usage = event.usage
             elif isinstance(event, Finished):
-                self._choice(event.choice, out)
+                self._choice(event.choice, out).end(out)
                 self._finished[event.choice] = FINISH_TO_WIRE.get(event.reason, event.reason)
             else:
                 choice = self._choices.get(event.choice)
@@ -338,7 +427,8 @@ class EventEncoder:
     def _choice(self, number: int, out: list[bytes]) -> _ChoiceEncoder:
         choice = self._choices.get(number)
         if choice is None:
-            choice = self._choices[number] = _ChoiceEncoder(self._head + b'[{"index":%d,"delta":{' % number)
+            head = self._head + b'[{"index":%d,"delta":{' % number
+            choice = self._choices[number] = _ChoiceEncoder(head, self._freeform)
             choice.begin(out)
         return choice
 
@@ -351,10 +441,30 @@ def _chunk_head(reply_id: str, created_s: int, model: str) -> bytes:
 _CHUNK_END = b'},"finish_reason":null}]}\n\n'
 
 
+class _AskedTool(Struct):
+    custom: Any = None
+
+
+def _freeform_names(about: About) -> frozenset[str]:
+    """The client's tools that take plain text, which stood among functions for the model."""
+    raw = (about.asked or {}).get("tools")
+    if raw is None or b'"custom"' not in bytes(raw):
+        return frozenset()
+    try:
+        tools = msgspec.json.decode(raw, type=list[_AskedTool])
+    except _UNREADABLE:
+        return frozenset()
+    return frozenset([str(tool.custom.get("name")) for tool in tools if isinstance(tool.custom, dict)])
+
+
 class _ChoiceEncoder:
-    def __init__(self, head: bytes) -> None:
+    def __init__(self, head: bytes, freeform: frozenset[str]) -> None:
         self._head = head
         self._text_head = head + b'"content":'
+        self._names = freeform
+        self._freeform: dict[int, list[str]] = {}  # calls of tools that take plain text: told when they are whole
+        self._logprobs: list[LikelyToken] = []  # of the text that comes next
+        self._images = 0
         self._calls: dict[int, int] = {}  # our index to the client's: calls that the provider runs itself are not shown
         self._block = -1
         self._thought: list[str] = []
@@ -364,10 +474,14 @@ class _ChoiceEncoder:
 
     def write(self, event: Event, out: list[bytes]) -> None:
         if isinstance(event, TextPiece):
-            if event.text:
+            if self._logprobs:
+                self._write_likely(event.text, out)
+            elif event.text:
                 out.append(self._text_head + _encode(event.text) + _CHUNK_END)
         elif isinstance(event, ToolArgumentsPiece):
-            if event.index in self._calls:
+            if event.index in self._freeform:
+                self._freeform[event.index].append(event.text)
+            elif event.index in self._calls:
                 self._delta(
                     out,
                     b'"tool_calls":[{"index":%d,"function":{"arguments":' % self._calls[event.index],
@@ -378,11 +492,47 @@ class _ChoiceEncoder:
             self._write_thought(event, out)
         elif isinstance(event, ToolCallStarted):
             if not event.server_side:
-                self._calls[event.index] = len(self._calls)
-                call = _encode({"index": self._calls[event.index], **_call_fields(event, "")})
-                out.append(self._head + b'"tool_calls":[' + call + b"]" + _CHUNK_END)
-        elif isinstance(event, RefusalPiece) and event.text:
-            self._delta(out, b'"refusal":', event.text, b"")
+                self._write_call(event, out)
+        else:
+            self._write_rarer(event, out)
+
+    def _write_call(self, event: ToolCallStarted, out: list[bytes]) -> None:
+        self._calls[event.index] = len(self._calls)
+        fields = _call_fields(event, "")
+        if event.name in self._names:
+            self._freeform[event.index] = []
+            fields = {"id": event.id, "type": "custom", "custom": {"name": event.name, "input": ""}}
+        call = _encode({"index": self._calls[event.index], **fields})
+        out.append(self._head + b'"tool_calls":[' + call + b"]" + _CHUNK_END)
+
+    def _write_rarer(self, event: Event, out: list[bytes]) -> None:
+        if isinstance(event, RefusalPiece):
+            if event.text:
+                self._delta(out, b'"refusal":', event.text, b"")
+        elif isinstance(event, ImagePiece):
+            image = {"index": self._images, **_image_fields(event.source)}
+            self._images += 1
+            out.append(self._head + b'"images":' + _encode([image]) + _CHUNK_END)
+        elif isinstance(event, CitationPiece):
+            fields = _annotation_of(event.citation)
+            if fields is not None:
+                out.append(self._head + b'"annotations":' + _encode([fields]) + _CHUNK_END)
+        elif isinstance(event, LogprobsPiece):
+            self._logprobs += event.tokens
+
+    def end(self, out: list[bytes]) -> None:
+        """What is told only when it is whole."""
+        for index, pieces in self._freeform.items():
+            place = b'"tool_calls":[{"index":%d,"custom":{"input":' % self._calls[index]
+            self._delta(out, place, text_of("".join(pieces)), b"}}]")
+        self._freeform = {}
+        if self._logprobs:
+            self._write_likely("", out)
+
+    def _write_likely(self, text: str, out: list[bytes]) -> None:
+        told = _encode({"content": [_token_fields(token) for token in self._logprobs], "refusal": None})
+        self._logprobs = []
+        out.append(self._text_head + _encode(text) + b'},"logprobs":' + told + _CHUNK_END[1:])
 
     def _delta(self, out: list[bytes], before: bytes, text: str, after: bytes) -> None:
         out.append(self._head + before + _encode(text) + after + _CHUNK_END)
@@ -398,13 +548,50 @@ class _ChoiceEncoder:
         if event.redacted:
             self._write_block({"type": "redacted_thinking", "data": event.redacted}, out)
         if event.signature:
-            block = {"type": "thinking", "thinking": "".join(self._thought), "signature": event.signature}
-            self._write_block(block, out)
+            signature = _own_signature(event.signature, event.maker)
+            self._write_block({"type": "thinking", "thinking": "".join(self._thought), "signature": signature}, out)
 
     def _write_block(self, block: dict[str, str], out: list[bytes]) -> None:
         self._thought = []
         written = _encode([{"index": self._block, **block}])
         out.append(self._head + b'"reasoning_content":"","thinking_blocks":' + written + _CHUNK_END)
+
+
+def _own_signature(signature: str, maker: str) -> str:
+    """A thinking block's signature is Anthropic's unless it says whose it is."""
+    return signature if maker in ("", "anthropic_messages") else label_sealed(maker, "", signature)
+
+
+def _image_fields(source: Source) -> dict[str, Any]:
+    """A picture that the model made. OpenAI's page has no place for one; this is the one that gateways agree on.
+
+    https://openrouter.ai/docs/features/multimodal/image-generation (2026-11-22)
+    """
+    if isinstance(source, Inline):
+        url = f"data:{source.media_type};base64,{source.data}"
+    else:
+        url = source.id if isinstance(source, FileId) else source.url
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def _annotation_of(cited: Citation) -> Any:
+    """None for a citation that only its own dialect can tell."""
+    if cited.dialect == NAME and cited.raw is not None:
+        return cited.raw
+    if not cited.url:
+        return None
+    start = max(cited.start, 0)
+    told = {"start_index": start, "end_index": max(cited.end, start), "title": cited.title, "url": cited.url}
+    return {"type": "url_citation", "url_citation": told}
+
+
+def _token_fields(token: LikelyToken) -> dict[str, Any]:
+    return {**_likely_fields(token), "top_logprobs": [_likely_fields(one) for one in token.top]}
+
+
+def _likely_fields(token: LikelyToken) -> dict[str, Any]:
+    said = list(token.text.encode("utf-8", "surrogatepass"))
+    return {"token": token.text, "bytes": said, "logprob": token.logprob}
 
 
 def _call_fields(call: ToolCallStarted | ToolCall, arguments: str) -> dict[str, Any]:
@@ -427,19 +614,25 @@ def encode_reply(events: list[Event], about: About, usage: Usage | None = None, 
         "object": "chat.completion",
         "created": reply.created_s or about.created_s,
         "model": about.model,
-        "choices": [_choice_fields(number, choice) for number, choice in enumerate(reply.choices or [WholeChoice()])],
+        "choices": [
+            _choice_fields(number, choice, _freeform_names(about))
+            for number, choice in enumerate(reply.choices or [WholeChoice()])
+        ],
     }
     if counted is not None:
         fields["usage"] = usage_to_fields(counted, cost)
     return _encode(fields)
 
 
-def _choice_fields(number: int, choice: WholeChoice) -> dict[str, Any]:
+def _choice_fields(number: int, choice: WholeChoice, freeform: frozenset[str]) -> dict[str, Any]:
     texts = [part.text for part in choice.parts if isinstance(part, Text)]
+    cited = [one for part in choice.parts if isinstance(part, Text) for one in map(_annotation_of, part.citations)]
     refusals = [part.text for part in choice.parts if isinstance(part, Refusal)]
     thoughts = [part for part in choice.parts if isinstance(part, Reasoning)]
     calls = [
-        _call_fields(part, part.arguments)
+        {"id": part.id, "type": "custom", "custom": {"name": part.name, "input": text_of(part.arguments)}}
+        if part.name in freeform
+        else _call_fields(part, part.arguments)
         for part in choice.parts
         if isinstance(part, ToolCall) and not part.server_side
     ]
@@ -455,8 +648,19 @@ def _choice_fields(number: int, choice: WholeChoice) -> dict[str, Any]:
         message["thinking_blocks"] = [_block_fields(part) for part in thoughts]
     if calls:
         message["tool_calls"] = calls
+    if images := [_image_fields(part.source) for part in choice.parts if isinstance(part, Image)]:
+        message["images"] = images
+    if annotations := [one for one in cited if one is not None]:
+        message["annotations"] = annotations
     finish = choice.finish or "stop"
-    return {"index": number, "message": message, "logprobs": None, "finish_reason": FINISH_TO_WIRE.get(finish, finish)}
+    likely = [_token_fields(token) for token in choice.logprobs]
+    logprobs = {"content": likely, "refusal": None} if likely else None
+    return {
+        "index": number,
+        "message": message,
+        "logprobs": logprobs,
+        "finish_reason": FINISH_TO_WIRE.get(finish, finish),
+    }
 
 
 def _block_fields(thought: Reasoning) -> dict[str, str]:
@@ -464,5 +668,5 @@ def _block_fields(thought: Reasoning) -> dict[str, str]:
         return {"type": "redacted_thinking", "data": thought.redacted}
     block = {"type": "thinking", "thinking": thought.text}
     if thought.signature:
-        block["signature"] = thought.signature
+        block["signature"] = _own_signature(thought.signature, thought.maker)
     return block

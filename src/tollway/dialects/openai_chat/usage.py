@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
-from tollway.calls import Cost, Usage
+from tollway.calls import Cost, Usage, UsageDetails
 from tollway.dialects import dollars_json
 
 
@@ -20,8 +21,14 @@ class CreationDetails(Struct, gc=False):
     ephemeral_1h_input_tokens: int | None = None
 
 
+class CachedDetails(Struct, gc=False):
+    audio_tokens: int | None = None
+    image_tokens: int | None = None
+
+
 class PromptDetails(Struct, gc=False):
     cached_tokens: int | None = None
+    cached_tokens_details: CachedDetails | None = None
     cache_write_tokens: int | None = None
     cache_creation_tokens: int | None = None
     cache_creation_token_details: CreationDetails | None = None
@@ -36,8 +43,8 @@ class CompletionDetails(Struct, gc=False):
 
 
 class UsageFields(Struct, gc=False):
-    """`prompt_cache_hit_tokens` is DeepSeek's, `num_search_queries` Perplexity's; the two `cache_…` are Anthropic's
-    words.
+    """`prompt_cache_hit_tokens` is DeepSeek's, `num_search_queries`, `search_context_size` and `citation_tokens`
+    Perplexity's (https://docs.perplexity.ai/guides/pricing, 2026-11-22); the two `cache_…` are Anthropic's words.
     """
 
     prompt_tokens: int | None = None
@@ -50,6 +57,8 @@ class UsageFields(Struct, gc=False):
     cache_read_input_tokens: int | None = None
     reasoning_tokens: int | None = None
     num_search_queries: int | None = None
+    search_context_size: str | None = None
+    citation_tokens: int | None = None
 
 
 _decoder = msgspec.json.Decoder(UsageFields)
@@ -58,6 +67,7 @@ _NO_COMPLETION_DETAILS = CompletionDetails()
 
 #: Tiers whose price is not the ordinary one.
 PRICED_TIERS = frozenset({"priority", "flex", "batch", "scale"})
+SEARCH_SIZES = frozenset({"low", "medium", "high"})
 
 
 def usage_from_json(raw: bytes | Raw, service_tier: str | None = None) -> Usage | None:
@@ -105,7 +115,7 @@ def usage_from_fields(fields: UsageFields, service_tier: str | None = None) -> U
         and 0 <= read <= prompt
         and 0 <= reasoning <= completion
         and not (write or into.audio_tokens or into.image_tokens or out.audio_tokens or out.image_tokens)
-        and not fields.num_search_queries
+        and not (fields.num_search_queries or fields.search_context_size)
     ):  # what nearly every reply looks like, without the care for the others: this stands on the path of every call
         return Usage(prompt - read, read, 0, 0, 0, 0, completion - reasoning, reasoning, service_tier=tier)
     prompt, completion = max(prompt, 0), max(completion, 0)
@@ -119,7 +129,21 @@ def usage_from_fields(fields: UsageFields, service_tier: str | None = None) -> U
             reasoning = reasoning or beyond
     elif not fields.total_tokens and reasoning > completion:
         completion += reasoning
-    return _in_buckets(prompt, completion, (read, write, reasoning), into, out, fields.num_search_queries or 0, tier)
+    # Where a size is told and no number, the call itself is one search: Perplexity's fee for a request.
+    searches = fields.num_search_queries or (1 if fields.search_context_size else 0)
+    usage = _in_buckets(prompt, completion, (read, write, reasoning), into, out, searches, tier)
+    details = _details(fields, into.cached_tokens_details, usage.cache_read)
+    return usage if details is None else replace(usage, details=details)
+
+
+def _details(fields: UsageFields, cached: CachedDetails | None, read: int) -> UsageDetails | None:
+    audio = min(max(cached.audio_tokens or 0, 0), read) if cached is not None else 0
+    image = min(max(cached.image_tokens or 0, 0), read - audio) if cached is not None else 0
+    size = fields.search_context_size if fields.search_context_size in SEARCH_SIZES else ""
+    citations = max(fields.citation_tokens or 0, 0)
+    if not (audio or image or size or citations):
+        return None
+    return UsageDetails(audio, image, citations=citations, search_size=size)
 
 
 def _in_buckets(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from tollway.dialects.openai_responses.decode import NAME, decode_request
+from tollway.dialects.openai_responses.decode import decode_request
 from tollway.dialects.openai_responses.encode import encode_request
 from tollway.dialects.openai_responses.errors import decode_error, encode_error, encode_stream_error
 from tollway.dialects.openai_responses.relay import PassRelay, decode_usage, rename_reply
 from tollway.dialects.openai_responses.reply import EventDecoder, decode_reply
 from tollway.dialects.openai_responses.stream import EventEncoder, encode_reply
+from tollway.dialects.openai_responses.thought import without_foreign_thought
+from tollway.dialects.openai_responses.tools import NAME
 
 __all__ = [
     "NAME",
@@ -23,4 +25,5 @@ __all__ = [
     "encode_request",
     "encode_stream_error",
     "rename_reply",
+    "without_foreign_thought",
 ]

@@ -1,8 +1,9 @@
 """A request for a response in our words. https://platform.openai.com/docs/api-reference/responses/create (2026-11-22).
 
 What is asked of the model stands in items, one for each message, thought, tool call and result. Those of one turn of the
-assistant become one message. Items that only OpenAI's own tools know are kept whole (`Opaque`); references to items that
-OpenAI stored cannot be resolved here and are refused.
+assistant become one message. Items that only OpenAI's own tools know are kept whole (`Opaque`). What OpenAI stored cannot be
+resolved here, so `previous_response_id`, `conversation`, `prompt` and references to items are refused: whoever can
+resolve them does it before.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from msgspec import Raw, Struct
 from tollway.conversation import (
     Audio,
     CacheMark,
+    Citation,
     Conversation,
     Document,
     FileId,
@@ -31,16 +33,14 @@ from tollway.conversation import (
     ResponseFormat,
     Source,
     Text,
-    Tool,
     ToolCall,
     ToolChoice,
     ToolResult,
 )
 from tollway.dialects import decode_field, label_sealed
 from tollway.dialects.openai_responses.thought import unseal
+from tollway.dialects.openai_responses.tools import NAME, decode_tool, flat_name
 from tollway.errors import BadRequest
-
-NAME = "openai_responses"
 
 
 class _Cache(Struct):
@@ -71,6 +71,14 @@ class _Part(Struct):
     input_audio: _InputAudio | None = None
     cache_control: _Cache | None = None
     prompt_cache_breakpoint: _Cache | None = None
+    annotations: list[Raw] | None = None
+
+
+class Annotation(Struct):
+    url: str | None = None
+    title: str | None = None
+    start_index: int | None = None
+    end_index: int | None = None
 
 
 class _Kind(Struct):
@@ -85,16 +93,23 @@ class _Message(Struct):
 
 
 class _Call(Struct):
-    name: str
+    name: str = ""
     call_id: str | None = None
     id: str | None = None
+    namespace: str | None = None
     arguments: Raw = Raw(b'""')
     input: str = ""
+    execution: str | None = None
+    action: Raw = Raw(b"{}")
+    operation: Raw = Raw(b"{}")
 
 
 class _Output(Struct):
-    output: str | list[Raw]
+    output: str | list[Raw] = ""
     call_id: str | None = None
+    id: str | None = None
+    status: str | None = None
+    tools: list[Raw] | None = None
 
 
 class _Thought(Struct):
@@ -106,15 +121,6 @@ class _Reasoning(Struct):
     summary: list[_Thought] | None = None
     content: list[_Thought] | None = None
     encrypted_content: str | None = None
-
-
-class _Tool(Struct):
-    type: str = "function"
-    name: str = ""
-    description: str | None = None
-    parameters: Raw = Raw()
-    strict: bool | None = None
-    cache_control: _Cache | None = None
 
 
 class _Format(Struct):
@@ -135,17 +141,19 @@ PLAIN_FIELDS: dict[str, tuple[str, Any]] = {
     "service_tier": ("service_tier", str),
     "stream": ("streaming", bool),
     "max_output_tokens": ("output_tokens_max", int),
+    "top_logprobs": ("top_logprobs", int),
 }
 _READ_APART = frozenset(
     {"model", "input", "instructions", "tools", "tool_choice", "reasoning", "text", "include", "stream_options"}
 )
 #: Values that ask for what happens anyway when a reply is made from another dialect's: nothing is lost with them.
-_ASKS_NOTHING: dict[str, Any] = {"store": False, "background": False, "truncation": "disabled"}
+_ASKS_NOTHING: dict[str, Any] = {"store": False, "background": False, "truncation": "disabled", "top_logprobs": 0}
 
 #: What stands for `input` where OpenAI keeps what was said, or a template of it.
-_INSTEAD_OF_INPUT = ("previous_response_id", "conversation", "prompt")
+_KEPT_ELSEWHERE = ("previous_response_id", "conversation", "prompt")
 
 SEALED_THOUGHT = "reasoning.encrypted_content"
+LOGPROBS = "message.output_text.logprobs"
 _NULL = Raw(b"null")
 
 
@@ -154,6 +162,7 @@ def decode_request(fields: dict[str, Raw]) -> Conversation:
     given = {name: raw for name, raw in fields.items() if raw != _NULL}
     if "model" not in given:
         raise BadRequest("Missing required parameter: 'model'.", param="model")
+    _refuse_what_is_kept_elsewhere(given)
     conversation = Conversation(model=decode_field("model", given["model"], str), messages=[], dialect=NAME)
     conversation.usage_wanted = True  # the dialect always tells it
     if "instructions" in given:
@@ -168,7 +177,7 @@ def decode_request(fields: dict[str, Raw]) -> Conversation:
             conversation.messages.append(Message("user", [Text(said)]))
         else:
             _ItemReader(conversation).read_all(said, "input")
-    elif not any(name in given for name in _INSTEAD_OF_INPUT):
+    else:
         raise BadRequest("Missing required parameter: 'input'.", param="input")
     for name, raw in given.items():
         if name in PLAIN_FIELDS:
@@ -183,6 +192,24 @@ def decode_request(fields: dict[str, Raw]) -> Conversation:
     _decode_text(given, conversation)
     _decode_wishes(given, conversation)
     return conversation
+
+
+def _refuse_what_is_kept_elsewhere(given: dict[str, Raw]) -> None:
+    for name in _KEPT_ELSEWHERE:
+        if name in given:
+            raise BadRequest(
+                f"The model {decode_field('model', given['model'], str)!r} cannot look up {name!r}: its provider keeps none. "
+                "Send what it stands for instead.",
+                param=name,
+                code="unsupported_parameter",
+            )
+    if given.get("background") == Raw(b"true"):
+        raise BadRequest(
+            f"The model {decode_field('model', given['model'], str)!r} does not answer in the background. Ask without "
+            "'background', or for a model of a provider that has it.",
+            param="background",
+            code="unsupported_parameter",
+        )
 
 
 # --- items ---------------------------------------------------------------------------------------------------------
@@ -205,7 +232,7 @@ class _ItemReader:
             if word is None:
                 word = "message" if kind.role is not None else "item_reference"
             reader = _READERS.get(word)
-            if reader is not None:
+            if reader is not None and not (word.startswith("tool_search") and _is_run_by_openai(raw)):
                 reader(self, raw, where)
             elif word == "item_reference":
                 raise BadRequest(
@@ -234,23 +261,65 @@ class _ItemReader:
 
     def call(self, raw: Raw, where: str) -> None:
         call: _Call = decode_field(where, raw, _Call)
-        call_id = call.call_id or call.id
-        if not call_id:
-            raise BadRequest(f"Missing required parameter: '{where}.call_id'.", param=f"{where}.call_id")
-        signature = self._signatures.pop(call_id, "")
-        self._join("assistant").append(ToolCall(call_id, call.name, _arguments(call.arguments), signature=signature))
+        self._call(call, call.name, _arguments(call.arguments), where)
 
     def custom_call(self, raw: Raw, where: str) -> None:
         """A call whose argument is plain text; elsewhere arguments are JSON, so the text is put into some."""
         call: _Call = decode_field(where, raw, _Call)
-        text = msgspec.json.encode({"input": call.input}).decode()
-        self._join("assistant").append(ToolCall(call.call_id or call.id or "", call.name, text))
+        self._call(call, call.name, msgspec.json.encode({"input": call.input}).decode(), where)
+
+    def tool_search(self, raw: Raw, where: str) -> None:
+        call: _Call = decode_field(where, raw, _Call)
+        self._call(call, "tool_search", _arguments(call.arguments), where)
+
+    def local_shell(self, raw: Raw, where: str) -> None:
+        call: _Call = decode_field(where, raw, _Call)
+        action = decode_field(f"{where}.action", call.action, dict[str, Raw])
+        told = {name: value for name, value in action.items() if name != "type" and value not in _NOTHING}
+        self._call(call, "local_shell", msgspec.json.encode(told).decode(), where)
+
+    def shell(self, raw: Raw, where: str) -> None:
+        call: _Call = decode_field(where, raw, _Call)
+        action = decode_field(f"{where}.action", call.action, dict[str, Raw])
+        told = {name: value for name, value in action.items() if value != _NULL}
+        self._call(call, "shell", msgspec.json.encode(told).decode(), where)
+
+    def apply_patch(self, raw: Raw, where: str) -> None:
+        call: _Call = decode_field(where, raw, _Call)
+        self._call(call, "apply_patch", bytes(call.operation).decode(), where)
+
+    def _call(self, call: _Call, name: str, arguments: str, where: str) -> None:
+        call_id = call.call_id or call.id
+        for member, value in (("call_id", call_id), ("name", name)):
+            if not value:
+                raise BadRequest(f"Missing required parameter: '{where}.{member}'.", param=f"{where}.{member}")
+        signature = self._signatures.pop(call_id or "", "")
+        flat = flat_name(call.namespace or "", name)
+        self._join("assistant").append(ToolCall(call_id or "", flat, arguments, signature=signature))
 
     def output(self, raw: Raw, where: str) -> None:
         output: _Output = decode_field(where, raw, _Output)
-        if not output.call_id:
+        parts = _parts(output.output, f"{where}.output")
+        if parts and all(isinstance(part, Opaque) for part in parts):
+            parts = [Text(msgspec.json.encode(output.output).decode())]  # a shell's output, told by its streams
+        self._result(output, parts, where)
+
+    def tools_found(self, raw: Raw, where: str) -> None:
+        """Tools that a search found: from now on they may be called."""
+        output: _Output = decode_field(where, raw, _Output)
+        self.more_tools(raw, where)
+        self._result(output, [Text(msgspec.json.encode(output.tools or []).decode())], where)
+
+    def more_tools(self, raw: Raw, where: str) -> None:
+        output: _Output = decode_field(where, raw, _Output)
+        for at, tool in enumerate(output.tools or ()):
+            self._conversation.tools.append(decode_tool(tool, f"{where}.tools[{at}]"))
+
+    def _result(self, output: _Output, parts: list[Part], where: str) -> None:
+        call_id = output.call_id or output.id
+        if not call_id:
             raise BadRequest(f"Missing required parameter: '{where}.call_id'.", param=f"{where}.call_id")
-        self._join("tool").append(ToolResult(output.call_id, _parts(output.output, f"{where}.output")))
+        self._join("tool").append(ToolResult(call_id, parts, output.status == "failed"))
 
     def reasoning(self, raw: Raw, where: str) -> None:
         item: _Reasoning = decode_field(where, raw, _Reasoning)
@@ -265,6 +334,7 @@ class _ItemReader:
                 return
             else:
                 part.signature, part.redacted = sealed.signature, sealed.redacted
+                part.maker = sealed.maker or ("anthropic_messages" if sealed.signature else "")
         self._join("assistant").append(part)
 
     def _join(self, role: str) -> list[Part]:
@@ -284,10 +354,25 @@ _READERS: dict[str, Callable[[_ItemReader, Raw, str], None]] = {
     "message": _ItemReader.message,
     "function_call": _ItemReader.call,
     "custom_tool_call": _ItemReader.custom_call,
+    "tool_search_call": _ItemReader.tool_search,
+    "local_shell_call": _ItemReader.local_shell,
+    "shell_call": _ItemReader.shell,
+    "apply_patch_call": _ItemReader.apply_patch,
     "function_call_output": _ItemReader.output,
     "custom_tool_call_output": _ItemReader.output,
+    "local_shell_call_output": _ItemReader.output,
+    "shell_call_output": _ItemReader.output,
+    "apply_patch_call_output": _ItemReader.output,
+    "tool_search_output": _ItemReader.tools_found,
+    "additional_tools": _ItemReader.more_tools,
     "reasoning": _ItemReader.reasoning,
 }
+
+_NOTHING = (_NULL, Raw(b"{}"))
+
+
+def _is_run_by_openai(raw: Raw) -> bool:
+    return msgspec.json.decode(raw, type=_Call).execution != "client"
 
 
 def _side_of(item_type: str) -> str:
@@ -320,7 +405,8 @@ def _part(raw: Raw, where: str) -> Part:
     cache = _cache_mark(part)
     kind = part.type
     if kind in ("input_text", "output_text", "text") and part.text is not None:
-        return Text(part.text, cache)
+        annotations = [citation(one, decode_field(where, one, Annotation)) for one in part.annotations or ()]
+        return Text(part.text, cache, annotations)
     if kind == "refusal" and part.refusal is not None:
         return Refusal(part.refusal)
     if kind == "input_image" and (part.image_url is not None or part.file_id is not None):
@@ -334,6 +420,13 @@ def _part(raw: Raw, where: str) -> Part:
     if kind in ("input_text", "output_text", "text", "refusal", "input_image", "input_audio"):
         raise BadRequest(f"Invalid '{where}': what {kind!r} must hold is missing.", param=where)
     return Opaque(NAME, Raw(bytes(raw)))
+
+
+def citation(raw: Raw, told: Annotation, before: int = 0) -> Citation:
+    """One of theirs, kept whole beside what others can say of it. `before`: characters of its message before its text."""
+    start = -1 if told.start_index is None else before + told.start_index
+    end = -1 if told.end_index is None else before + told.end_index
+    return Citation(told.url or "", told.title or "", "", start, end, Raw(bytes(raw)), NAME)
 
 
 def _document(part: _Part, where: str, cache: CacheMark | None) -> Document:
@@ -371,24 +464,14 @@ def _cache_mark(part: _Part) -> CacheMark | None:
 
 
 def _decode_tools(given: dict[str, Raw], conversation: Conversation) -> None:
+    found = conversation.tools  # in the course of the conversation
     if "tools" in given:
-        for at, raw in enumerate(decode_field("tools", given["tools"], list[Raw])):
-            conversation.tools.append(_decode_tool(raw, f"tools[{at}]"))
+        wire = decode_field("tools", given["tools"], list[Raw])
+        conversation.tools = [decode_tool(raw, f"tools[{at}]") for at, raw in enumerate(wire)]
+        names = {one.name for tool in conversation.tools for one in (tool, *tool.stand_ins)}
+        conversation.tools += [tool for tool in found if tool.name not in names]
     if "tool_choice" in given:
         conversation.tool_choice = _decode_choice(given["tool_choice"], conversation)
-
-
-def _decode_tool(raw: Raw, where: str) -> Tool:
-    word = decode_field(where, raw, _Kind).type or "function"
-    if word != "function":
-        named = decode_field(where, raw, dict[str, Any]).get("name")
-        return Tool(named if isinstance(named, str) else word, native=Raw(bytes(raw)), dialect=NAME)
-    tool: _Tool = decode_field(where, raw, _Tool)
-    if not tool.name:
-        raise BadRequest(f"Missing required parameter: '{where}.name'.", param=f"{where}.name")
-    parameters = Raw(bytes(tool.parameters)) if tool.parameters and tool.parameters != _NULL else None
-    cache = CacheMark(tool.cache_control.ttl or "") if tool.cache_control is not None else None
-    return Tool(tool.name, tool.description or "", parameters, tool.strict, cache)
 
 
 _CHOICES = frozenset({"auto", "required", "none"})
@@ -459,9 +542,11 @@ def _decode_wishes(given: dict[str, Raw], conversation: Conversation) -> None:
     need be said elsewhere.
     """
     if "include" in given:
-        more = [name for name in decode_field("include", given["include"], list[str]) if name != SEALED_THOUGHT]
-        if more:
-            conversation.extra["include"] = given["include"]
+        wishes = decode_field("include", given["include"], list[str])
+        if LOGPROBS in wishes:
+            conversation.logprobs = True
+        if more := [name for name in wishes if name not in (SEALED_THOUGHT, LOGPROBS)]:
+            conversation.extra["include"] = Raw(msgspec.json.encode(more))
     if "stream_options" in given:
         options: dict[str, Any] = decode_field("stream_options", given["stream_options"], dict[str, Any])
         if any(options.values()):

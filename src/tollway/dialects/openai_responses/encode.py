@@ -9,6 +9,8 @@ from msgspec import Raw
 
 from tollway.conversation import (
     Audio,
+    CacheMark,
+    Citation,
     Conversation,
     Document,
     FileId,
@@ -26,9 +28,11 @@ from tollway.conversation import (
     Tool,
     ToolCall,
     ToolResult,
+    WebSearch,
 )
 from tollway.dialects import EncodedRequest, Traits, leave_out, read_sealed
-from tollway.dialects.openai_responses.decode import NAME, PLAIN_FIELDS, SEALED_THOUGHT
+from tollway.dialects.openai_responses.decode import LOGPROBS, PLAIN_FIELDS, SEALED_THOUGHT
+from tollway.dialects.openai_responses.tools import NAME, OUTPUT_TYPES, ToolBook
 
 #: Less is refused. https://platform.openai.com/docs/api-reference/responses/create (2026-11-22)
 OUTPUT_TOKENS_MIN = 16
@@ -41,6 +45,12 @@ _SHARED_WITH_CHAT = frozenset(
 _HOSTED_TOOLS = ("web_search", "file_search", "code_interpreter", "image_generation", "mcp", "computer", "local_shell")
 
 
+#: Fields of others that change nothing of what is said. They are named when they are left out, and never a reason to refuse.
+_HINTS = frozenset({"context_management", "inference_geo", "prediction"})
+#: https://docs.claude.com/en/api/service-tiers (2026-11-22)
+_TIERS_OF_ANTHROPIC = {"auto": "auto", "standard_only": "default"}
+
+
 def encode_request(conversation: Conversation, traits: Traits) -> EncodedRequest:
     """A request for OpenAI's Responses; what it cannot say is named in `conversation.dropped`, or refused."""
     return _Writer(conversation, traits).request()
@@ -51,6 +61,8 @@ class _Writer:
         self._asked = conversation
         self._traits = traits
         self._sealed = False  # thought that OpenAI sealed is among the input
+        self._book = ToolBook(conversation.tools)
+        self._kinds: dict[str, str] = {}  # of calls that were no functions, by their ids
 
     def request(self) -> EncodedRequest:
         asked = self._asked
@@ -64,6 +76,8 @@ class _Writer:
                 fields[name] = value
         if "max_output_tokens" in fields:
             fields["max_output_tokens"] = max(fields["max_output_tokens"], OUTPUT_TOKENS_MIN)
+        if asked.dialect == "anthropic_messages" and asked.service_tier:
+            fields["service_tier"] = _TIERS_OF_ANTHROPIC.get(asked.service_tier, "auto")
         self._sampling(fields)
         self._tools(fields)
         self._reasoning(fields)
@@ -77,6 +91,8 @@ class _Writer:
     # --- items -----------------------------------------------------------------------------------------------------
 
     def _instructions(self) -> str:
+        if self._traits.cache_marks and any(getattr(part, "cache", None) is not None for part in self._asked.system):
+            return ""
         texts = [part.text for part in self._asked.system if isinstance(part, Text)]
         return "\n\n".join(texts) if len(texts) == len(self._asked.system) else ""
 
@@ -87,7 +103,9 @@ class _Writer:
         for message in self._asked.messages:
             items += self._message(message)
         if self._holds_cache_marks():
-            self._note("cache_control")  # a hint; the provider caches by itself
+            self._note(
+                "cache_control"
+            )  # a hint; what has no place for it, or a model that knows none, caches by itself
         return items
 
     def _message(self, message: Message) -> list[Any]:
@@ -159,30 +177,44 @@ class _Writer:
             return []
         if call.signature:
             self._note("messages[].tool_calls[].extra_content")
-        return [{"type": "function_call", "call_id": call.id, "name": call.name, "arguments": call.arguments}]
+        kind = self._book.kind_of(call.name)
+        if kind != "function":
+            self._kinds[call.id] = kind
+        return [self._book.call_item(call.id, call.name, call.arguments)]
 
     def _result(self, result: ToolResult) -> dict[str, Any]:
-        if result.failed:
+        kind = self._kinds.get(result.call_id, "")
+        output: Any = self._content(result.parts, "tool") if result.parts else ""
+        item: dict[str, Any] = {"type": OUTPUT_TYPES.get(kind, "function_call_output"), "call_id": result.call_id}
+        if kind == "apply_patch":
+            item["status"] = "failed" if result.failed else "completed"
+        elif result.failed:
             self._note("messages[].content[tool_result].is_error")
-        output = self._content(result.parts, "tool") if result.parts else ""
-        return {"type": "function_call_output", "call_id": result.call_id, "output": output}
+        if kind == "local_shell":
+            item["id"] = item.pop("call_id")
+        if kind in ("shell", "tool_search") and isinstance(output, str):
+            return {**item, **_told_in_json(kind, output)}
+        return {**item, "output": output}
 
     # --- what a message says ---------------------------------------------------------------------------------------
 
     def _content(self, parts: list[Part], role: str) -> Any:
         """A text alone is a string, which every server takes; anything more is a list."""
-        if len(parts) == 1 and isinstance(parts[0], Text):
+        if len(parts) == 1 and isinstance(parts[0], Text) and not (parts[0].citations or self._marks(parts[0], role)):
             return parts[0].text
         written = [self._part(part, role) for part in parts]
         return [part for part in written if part is not None]
 
     def _part(self, part: Part, role: str) -> Any:
         if isinstance(part, Text):
-            return {"type": "output_text" if role == "assistant" else "input_text", "text": part.text}
+            if role == "assistant":
+                return self._said(part)
+            text: dict[str, Any] = {"type": "input_text", "text": part.text}
+            return text | self._marks(part, role)
         if isinstance(part, Refusal):
             return {"type": "refusal", "refusal": part.text}
         if isinstance(part, Image):
-            image: dict[str, Any] = {"type": "input_image"}
+            image: dict[str, Any] = {"type": "input_image", **self._marks(part, role)}
             if isinstance(part.source, FileId):
                 image["file_id"] = part.source.id
             else:
@@ -191,7 +223,7 @@ class _Writer:
                 image["detail"] = part.detail
             return image
         if isinstance(part, Document):
-            return self._document(part)
+            return self._document(part) | self._marks(part, role)
         if isinstance(part, Audio) and isinstance(part.source, Inline):
             sound = part.format or part.source.media_type.rpartition("/")[2]
             return {"type": "input_audio", "input_audio": {"data": part.source.data, "format": sound}}
@@ -200,7 +232,26 @@ class _Writer:
         leave_out(self._asked, self._traits, f"messages[].content[{type(part).__name__.lower()}]", NAME)
         return None
 
+    def _said(self, part: Text) -> dict[str, Any]:
+        said: dict[str, Any] = {"type": "output_text", "text": part.text}
+        cited = [annotation_of(one) for one in part.citations]
+        if None in cited:
+            self._note("messages[].content[].citations")
+        if annotations := [one for one in cited if one is not None]:
+            said["annotations"] = annotations
+        return said
+
+    def _marks(self, part: Text | Image | Document, role: str) -> dict[str, Any]:
+        """https://platform.openai.com/docs/guides/prompt-caching (2026-11-22)"""
+        if part.cache is None or role == "assistant" or not self._traits.cache_marks:
+            return {}
+        ttl = {"ttl": "12h"} if part.cache.ttl == "1h" else {}
+        return {"prompt_cache_breakpoint": {"mode": "explicit", **ttl}}
+
     def _document(self, part: Document) -> dict[str, Any]:
+        for name in ("context", "citations"):
+            if getattr(part, name):
+                self._note(f"messages[].content[document].{name}")
         if part.text is not None:
             title = f"{part.title}\n\n" if part.title else ""
             return {"type": "input_text", "text": title + part.text}
@@ -212,9 +263,20 @@ class _Writer:
         return {"type": "input_file", "filename": name, "file_data": _url(part.source)}
 
     def _holds_cache_marks(self) -> bool:
-        parts = [part for message in self._asked.messages for part in message.parts] + self._asked.system
-        inner = [part for result in parts if isinstance(result, ToolResult) for part in result.parts]
-        return any(getattr(marked, "cache", None) is not None for marked in (*parts, *inner, *self._asked.tools))
+        """Marks that were not written: on what has no place for one, and everywhere where the model knows none."""
+        marked: list[CacheMark | None] = [tool.cache for tool in self._asked.tools]
+        placed = self._traits.cache_marks
+        for role, parts in (
+            ("system", self._asked.system),
+            *((said.role, said.parts) for said in self._asked.messages),
+        ):
+            for part in parts:
+                inner = part.parts if isinstance(part, ToolResult) else []
+                if not (placed and role != "assistant" and isinstance(part, (Text, Image, Document))):
+                    marked.append(getattr(part, "cache", None))
+                if not placed:
+                    marked += [getattr(one, "cache", None) for one in inner]
+        return any(mark is not None for mark in marked)
 
     # --- tools -----------------------------------------------------------------------------------------------------
 
@@ -223,9 +285,15 @@ class _Writer:
         tools: list[Any] = []
         for tool in asked.tools:
             if tool.native is None:
-                tools.append(_function(tool))
+                tools.append(self._function(tool))
             elif tool.dialect == NAME or (tool.dialect == "openai_chat" and _is_hosted(tool.native)):
                 tools.append(tool.native)
+            elif tool.search is not None and self._traits.web_search:
+                tools.append(self._search(tool, tool.search))
+            elif tool.freeform is not None:
+                tools.append(_custom(tool))
+            elif tool.stand_ins:
+                tools += [self._function(stand_in) for stand_in in tool.stand_ins]
             else:
                 leave_out(asked, self._traits, f"tools[{tool.name}]", NAME)
         if not tools:
@@ -233,8 +301,41 @@ class _Writer:
             return
         fields["tools"] = tools
         if asked.tool_choice is not None:
-            named = {"type": "function", "name": asked.tool_choice.name}
+            kind = "custom" if self._book.kind_of(asked.tool_choice.name) == "custom" else "function"
+            named = {"type": kind, "name": asked.tool_choice.name}
             fields["tool_choice"] = named if asked.tool_choice.kind == "named" else asked.tool_choice.kind
+
+    def _function(self, tool: Tool) -> dict[str, Any]:
+        """Here a function is strict unless it says otherwise; everywhere else it is the other way round.
+
+        https://platform.openai.com/docs/guides/migrate-to-responses (2026-11-22)
+        """
+        parameters: Any = tool.parameters if tool.parameters is not None else {"type": "object", "properties": {}}
+        function: dict[str, Any] = {"type": "function", "name": tool.name, "parameters": parameters}
+        if tool.description:
+            function["description"] = tool.description
+        function["strict"] = bool(tool.strict)
+        if tool.dialect == NAME:
+            function.update(tool.more)
+        else:
+            for name in tool.more:
+                self._note(f"tools[].{name}")
+        return function
+
+    def _search(self, tool: Tool, search: WebSearch) -> dict[str, Any]:
+        """https://platform.openai.com/docs/guides/tools-web-search (2026-11-22)"""
+        fields: dict[str, Any] = {"type": "web_search"}
+        if search.allowed_domains:
+            fields["filters"] = {"allowed_domains": search.allowed_domains}
+        place = {"city": search.city, "region": search.region, "country": search.country, "timezone": search.timezone}
+        if any(place.values()):
+            fields["user_location"] = {"type": "approximate", **{name: at for name, at in place.items() if at}}
+        if search.context_size:
+            fields["search_context_size"] = search.context_size
+        lost = {"max_uses": search.uses_max is not None, "blocked_domains": bool(search.blocked_domains)}
+        for name in (*tool.more, *(name for name, given in lost.items() if given)):
+            self._note(f"tools[{tool.name}].{name}")
+        return fields
 
     # --- how to think and to sample --------------------------------------------------------------------------------
 
@@ -267,6 +368,8 @@ class _Writer:
         effort = fields["reasoning"].get("effort", "") if "reasoning" in fields else "none"
         if effort != "none" or self._sealed:
             fields["include"] = [SEALED_THOUGHT]
+        if self._asked.logprobs:
+            fields["include"] = [*fields.get("include", ()), LOGPROBS]
 
     def _sampling(self, fields: dict[str, Any]) -> None:
         if self._traits.sampling:
@@ -285,11 +388,16 @@ class _Writer:
             if not own:
                 if name == "verbosity" and self._asked.dialect == "openai_chat":
                     path = "text.verbosity"
+                elif name in _HINTS or name.startswith("output_config."):
+                    self._note(name)
+                    continue
                 elif name not in _SHARED_WITH_CHAT or self._asked.dialect != "openai_chat":
                     leave_out(self._asked, self._traits, name, NAME)
                     continue
             outer, _, inner = path.partition(".")
-            if inner:
+            if path == "include":
+                fields[path] = [*fields.get(path, ()), *msgspec.json.decode(raw, type=list[str])]
+            elif inner:
                 fields.setdefault(outer, {})[inner] = raw
             else:
                 fields[path] = raw
@@ -304,8 +412,6 @@ class _Writer:
             "presence_penalty": bool(asked.presence_penalty),
             "frequency_penalty": bool(asked.frequency_penalty),
             "logit_bias": asked.logit_bias is not None,
-            "logprobs": bool(asked.logprobs),
-            "top_logprobs": bool(asked.top_logprobs),
         }
         for name, given in unsaid.items():
             if given:
@@ -334,17 +440,45 @@ def _is_hosted(raw: Raw) -> bool:
     return msgspec.json.decode(raw, type=_Typed).type.startswith(_HOSTED_TOOLS)
 
 
-def _function(tool: Tool) -> dict[str, Any]:
-    """Here a function is strict unless it says otherwise; everywhere else it is the other way round.
-
-    https://platform.openai.com/docs/guides/migrate-to-responses (2026-11-22)
-    """
-    parameters: Any = tool.parameters if tool.parameters is not None else {"type": "object", "properties": {}}
-    function: dict[str, Any] = {"type": "function", "name": tool.name, "parameters": parameters}
+def _custom(tool: Tool) -> dict[str, Any]:
+    written: dict[str, Any] = {"type": "custom", "name": tool.name}
     if tool.description:
-        function["description"] = tool.description
-    function["strict"] = bool(tool.strict)
-    return function
+        written["description"] = tool.description
+    if tool.freeform is not None and tool.freeform.definition:
+        grammar = {"syntax": tool.freeform.syntax, "definition": tool.freeform.definition}
+        written["format"] = {"type": "grammar", **grammar}
+    return written
+
+
+def _told_in_json(kind: str, output: str) -> dict[str, Any]:
+    """What a shell printed, or which tools were found: lists that travelled as text."""
+    try:
+        listed: Any = msgspec.json.decode(output, type=list[Raw])
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        listed = None
+    if kind == "tool_search":
+        return {"execution": "client", "status": "completed", "tools": listed or []}
+    if listed is None:
+        listed = [{"stdout": output, "stderr": "", "outcome": {"type": "exit", "exit_code": 0}}]
+    return {"output": listed}
+
+
+def annotation_of(cited: Citation, before: int = 0) -> Any:
+    """A citation as an annotation of a text that begins after `before` characters of its message. None for one that only
+    its own dialect can tell.
+    """
+    if cited.dialect == NAME and cited.raw is not None:
+        return cited.raw
+    if not cited.url:
+        return None
+    start = max(cited.start - before, 0)
+    return {
+        "type": "url_citation",
+        "start_index": start,
+        "end_index": max(cited.end - before, start),
+        "title": cited.title,
+        "url": cited.url,
+    }
 
 
 def _url(source: Source) -> str:

@@ -97,6 +97,16 @@ class PassRelay:
         self.complete = True
         return _with_cost(held, usage, cost) + b"\n\n" if held else b""
 
+    def cut_short(self) -> bytes:
+        self._cutter.rest()
+        why = {"reason": "max_output_tokens"}
+        response: dict[str, Any] = {**self._response, "status": "incomplete", "incomplete_details": why}
+        self._number += 1
+        fields = {"type": "response.incomplete", "sequence_number": self._number, "response": response}
+        self._held = b"event: response.incomplete\ndata: " + _encode(fields)
+        self.finishing = self.complete = True
+        return b""
+
     def fail(self, error: PublicError) -> bytes:
         """An `error` event, on which the official SDKs raise, and the failed response, which others wait for."""
         self._held = b""

@@ -3,8 +3,7 @@ https://platform.openai.com/docs/api-reference/responses-streaming (2026-11-22).
 
 Both are read by one `_ItemReader`: from a stream it learns of an item piece by piece, from a whole response at once. An
 item's end tells what its pieces did not, so servers that leave pieces out are understood. What OpenAI sealed of its
-thought becomes a block of its own, labelled with its item's id, so that it can be given back. Not carried into another
-dialect: annotations of a text, and probabilities of tokens.
+thought becomes a block of its own, labelled with its item's id, so that it can be given back.
 """
 
 from __future__ import annotations
@@ -15,8 +14,12 @@ import msgspec
 from msgspec import Raw, Struct
 
 from tollway.conversation import (
+    Citation,
+    CitationPiece,
     Event,
     Finished,
+    LikelyToken,
+    LogprobsPiece,
     OpaquePiece,
     ReasoningPiece,
     RefusalPiece,
@@ -27,9 +30,10 @@ from tollway.conversation import (
     UsageSeen,
 )
 from tollway.dialects import label_sealed
-from tollway.dialects.openai_responses.decode import NAME
+from tollway.dialects.openai_responses.decode import Annotation, citation
 from tollway.dialects.openai_responses.errors import error_in_stream
 from tollway.dialects.openai_responses.thought import unseal
+from tollway.dialects.openai_responses.tools import NAME, flat_name
 from tollway.dialects.openai_responses.usage import ResponseHead, usage_of
 from tollway.errors import UpstreamBroken, UpstreamError
 from tollway.sse import EventCutter, event_data
@@ -50,16 +54,38 @@ class StreamEvent(Struct, gc=False):
     item: Raw = Raw()
     response: Raw = Raw()
     error: Raw = Raw()
+    annotation: Raw = Raw()
+    logprobs: Any = None
+
+
+class _Likely(Struct):
+    token: str = ""
+    logprob: float = 0.0
+    top_logprobs: list[_Likely] | None = None
 
 
 class _Kind(Struct, gc=False):
     type: str = ""
 
 
+class _Source(Struct):
+    url: str = ""
+    title: str | None = None
+    snippet: str | None = None
+
+
+class _Found(Struct):
+    """https://docs.perplexity.ai/docs/agent-api/tools/web-search (2026-11-22)"""
+
+    results: list[_Source] = []
+
+
 class _Part(Struct, gc=False):
     type: str = ""
     text: str | None = None
     refusal: str | None = None
+    annotations: list[Raw] | None = None
+    logprobs: Any = None
 
 
 class _Item(Struct):
@@ -69,6 +95,7 @@ class _Item(Struct):
     id: str | None = None
     call_id: str | None = None
     name: str = ""
+    namespace: str | None = None
     arguments: str | None = None
     input: str | None = None
     content: list[_Part] | None = None
@@ -81,6 +108,8 @@ decode_head = msgspec.json.Decoder(ResponseHead).decode
 decode_any = msgspec.json.Decoder().decode
 _decode_kind = msgspec.json.Decoder(_Kind).decode
 _decode_item = msgspec.json.Decoder(_Item).decode
+_decode_found = msgspec.json.Decoder(_Found).decode
+_decode_annotation = msgspec.json.Decoder(Annotation).decode
 _decode_raws = msgspec.json.Decoder(list[Raw]).decode
 _encode = msgspec.json.Encoder().encode
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
@@ -147,6 +176,7 @@ def _finish(head: ResponseHead, reader: _ItemReader, events: list[Event]) -> Non
     usage = usage_of(head)
     if usage is not None:
         events.append(UsageSeen(usage))
+    events += reader.sources()
     if head.status == "incomplete":
         details = head.incomplete_details
         reason = details.get("reason") if isinstance(details, dict) else None
@@ -222,12 +252,14 @@ class EventDecoder:
 class _Open:
     """What is known of an item that came in pieces, and which of its parts were told."""
 
-    __slots__ = ("done", "kind", "number", "told")
+    __slots__ = ("began", "cited", "done", "kind", "number", "told")
 
     def __init__(self, kind: str, number: int) -> None:
         self.kind = kind
         self.number = number  # among the thoughts or calls
         self.told: set[Any] = set()
+        self.began: dict[int, int] = {}  # characters of the reply before each of its texts
+        self.cited: dict[int, int] = {}  # annotations of each of its texts that were told
         self.done = False
 
 
@@ -239,6 +271,9 @@ class _ItemReader:
         self._thoughts = 0
         self._call_ids: set[str] = set()
         self._signatures: dict[str, str] = {}  # of calls to come, by their ids
+        self._chars = 0  # of all texts
+        self._cited: set[str] = set()
+        self._found: list[Citation] = []
         self.calls = 0
 
     # --- pieces ----------------------------------------------------------------------------------------------------
@@ -249,9 +284,25 @@ class _ItemReader:
             self._begin(event.output_index, event.item, events)
 
     def text(self, event: StreamEvent, events: list[Event]) -> None:
-        if event.delta:
-            self._at(event, "message").told.add(event.content_index)
-            events.append(TextPiece(event.delta))
+        delta = event.delta
+        if delta:
+            begun = self._items.get(event.output_index)
+            if begun is None:
+                begun = self._at(event, "message")
+            place = event.content_index
+            if place not in begun.told:
+                begun.told.add(place)
+                begun.began[place] = self._chars
+            if event.logprobs:
+                _read_logprobs(event.logprobs, events)
+            self._chars += len(delta)
+            events.append(TextPiece(delta))
+
+    def annotation(self, event: StreamEvent, events: list[Event]) -> None:
+        begun = self._at(event, "message")
+        if event.annotation:
+            begun.cited[event.content_index] = begun.cited.get(event.content_index, 0) + 1
+            self._cite(event.annotation, begun.began.get(event.content_index, 0), events)
 
     def text_done(self, event: StreamEvent, events: list[Event]) -> None:
         if event.text and event.content_index not in self._at(event, "message").told:
@@ -320,15 +371,14 @@ class _ItemReader:
             return
         begun.done = True
         if begun.kind not in _READABLE_ITEMS:
+            if begun.kind == "search_results":
+                self._found += _sources_in(raw)
             events.append(OpaquePiece(NAME, Raw(bytes(raw))))
             return
         item = _read_item(raw)
         if begun.kind == "message":
             for place, part in enumerate(item.content or ()):
-                if place not in begun.told and part.text:
-                    events.append(TextPiece(part.text))
-                elif place not in begun.told and part.refusal:
-                    events.append(RefusalPiece(part.refusal))
+                self._part_done(begun, place, part, events)
         elif begun.kind == "reasoning":
             self._thought_done(begun, item, events)
         elif begun.kind == "function_call":
@@ -337,6 +387,33 @@ class _ItemReader:
         else:
             rest = '"}' if begun.told else _encode({"input": item.input or ""}).decode()
             events.append(ToolArgumentsPiece(begun.number, rest))
+
+    def _part_done(self, begun: _Open, place: int, part: _Part, events: list[Event]) -> None:
+        if place not in begun.told and part.text:
+            begun.began[place] = self._chars
+            self._chars += len(part.text)
+            if part.logprobs:
+                _read_logprobs(part.logprobs, events)
+            events.append(TextPiece(part.text))
+        elif place not in begun.told and part.refusal:
+            events.append(RefusalPiece(part.refusal))
+        for raw in (part.annotations or ())[begun.cited.get(place, 0) :]:
+            self._cite(raw, begun.began.get(place, 0), events)
+
+    def _cite(self, raw: Raw, before: int, events: list[Event]) -> None:
+        try:
+            told = _decode_annotation(raw)
+        except UNREADABLE:
+            return  # null, or something that is no annotation
+        self._cited.add(told.url or "")
+        events.append(CitationPiece(citation(raw, told, before)))
+
+    def sources(self) -> list[Event]:
+        """What was found in the web and not cited by its place in the text, at the reply's end: Perplexity tells it in an item of
+        its own, and most often there alone.
+        """
+        found = {one.url: one for one in self._found if one.url and one.url not in self._cited}
+        return [CitationPiece(one) for one in found.values()]
 
     def _begin(self, index: int, raw: Raw, events: list[Event]) -> _Open:
         kind = _kind_of(raw)
@@ -348,7 +425,8 @@ class _ItemReader:
             call_id = item.call_id or item.id or f"call_{begun.number}"
             self._call_ids.add(call_id)
             signature = self._signatures.pop(call_id, "")
-            events.append(ToolCallStarted(begun.number, call_id, item.name, signature=signature))
+            name = flat_name(item.namespace, item.name) if item.namespace else item.name
+            events.append(ToolCallStarted(begun.number, call_id, name, signature=signature))
         return begun
 
     def _at(self, event: StreamEvent, kind: str) -> _Open:
@@ -397,7 +475,29 @@ class _ItemReader:
             if sealed.redacted:
                 events.append(ReasoningPiece(redacted=sealed.redacted, block=begun.number))
             if sealed.signature:
-                events.append(ReasoningPiece(signature=sealed.signature, block=begun.number))
+                maker = sealed.maker or "anthropic_messages"
+                events.append(ReasoningPiece(signature=sealed.signature, block=begun.number, maker=maker))
+
+
+def _read_logprobs(value: Any, events: list[Event]) -> None:
+    try:
+        likely = msgspec.convert(value, list[_Likely])
+    except msgspec.ValidationError:
+        return  # numbers that nobody can read are no reason to lose the text
+    events.append(LogprobsPiece([_token(one) for one in likely]))
+
+
+def _token(likely: _Likely) -> LikelyToken:
+    top = tuple([LikelyToken(one.token, one.logprob) for one in likely.top_logprobs or ()])
+    return LikelyToken(likely.token, likely.logprob, top)
+
+
+def _sources_in(raw: Raw) -> list[Citation]:
+    try:
+        found = _decode_found(raw)
+    except UNREADABLE:
+        return []  # another server's item of that name
+    return [Citation(one.url, one.title or "", one.snippet or "") for one in found.results]
 
 
 def _kind_of(raw: Raw) -> str:
@@ -418,6 +518,7 @@ _READERS = {
     "response.output_item.added": _ItemReader.added,
     "response.output_item.done": _ItemReader.item_done,
     "response.output_text.done": _ItemReader.text_done,
+    "response.output_text.annotation.added": _ItemReader.annotation,
     "response.refusal.delta": _ItemReader.refusal,
     "response.refusal.done": _ItemReader.refusal_done,
     "response.reasoning_summary_text.delta": _ItemReader.summary,

@@ -19,8 +19,14 @@ from msgspec import Raw
 
 from tollway.calls import Cost, Usage
 from tollway.conversation import (
+    Citation,
+    CitationPiece,
     Event,
     Finished,
+    ImagePiece,
+    Inline,
+    LikelyToken,
+    LogprobsPiece,
     OpaquePiece,
     ReasoningPiece,
     RefusalPiece,
@@ -31,9 +37,10 @@ from tollway.conversation import (
     UsageSeen,
 )
 from tollway.dialects import About, read_sealed
-from tollway.dialects.openai_responses.decode import NAME
+from tollway.dialects.openai_responses.encode import annotation_of
 from tollway.dialects.openai_responses.errors import encode_stream_error, failed_fields
 from tollway.dialects.openai_responses.thought import OWN_ID, Sealed, seal
+from tollway.dialects.openai_responses.tools import NAME, ToolBook, text_of
 from tollway.dialects.openai_responses.usage import usage_to_fields
 from tollway.errors import PublicError
 
@@ -76,6 +83,9 @@ class EventEncoder:
         self._id = about.id
         self._created_s = about.created_s
         self._wire = _Wire()
+        self._book = ToolBook(asked=about.asked)
+        self._chars = 0  # of all texts
+        self._logprobs: list[LikelyToken] = []  # of the text that comes next
         self._begun = False
         self._usage: Usage | None = None
         self._finished: Finished | None = None
@@ -86,13 +96,17 @@ class EventEncoder:
     def feed(self, events: list[Event]) -> bytes:
         out: list[bytes] = []
         for event in events:
-            kind = type(event)
-            if kind is TextPiece:
-                if event.text and event.choice == 0:  # type: ignore[union-attr]  # its kind was asked just above
+            if type(event) is TextPiece:
+                text = event.text
+                if text and event.choice == 0:
                     message = self._open
                     if type(message) is not _Message:
                         message = self._message(out)
-                    message.piece("output_text", event.text, out)  # type: ignore[union-attr]  # as above
+                    if self._logprobs:
+                        message.likely(self._logprobs)
+                        self._logprobs = []
+                    message.piece("output_text", text, out)
+                    self._chars += len(text)
             elif isinstance(event, UsageSeen):
                 self._usage = event.usage
             elif isinstance(event, Started):
@@ -184,12 +198,22 @@ class EventEncoder:
         elif isinstance(event, ToolCallStarted):
             if not event.server_side:  # what the provider runs itself is nothing for the client to do
                 self._write_call(event, out)
-        elif isinstance(event, OpaquePiece):
-            if event.dialect == NAME:
-                self._write_whole(event.raw, out)
         elif isinstance(event, Finished):
             self._finished = event
             self._close_all(out)
+        else:
+            self._write_rarer(event, out)
+
+    def _write_rarer(self, event: Event, out: list[bytes]) -> None:
+        if isinstance(event, CitationPiece):
+            if isinstance(self._open, _Message):
+                self._open.cite(event.citation, self._chars, out)
+        elif isinstance(event, LogprobsPiece):
+            self._logprobs += event.tokens
+        elif isinstance(event, ImagePiece):
+            self._write_image(event, out)
+        elif isinstance(event, OpaquePiece) and event.dialect == NAME:
+            self._write_whole(event.raw, out)
 
     def _write_thought(self, event: ReasoningPiece, out: list[bytes]) -> None:
         maker, item_id, blob = read_sealed(event.redacted)
@@ -208,18 +232,26 @@ class EventEncoder:
             thought.piece(event.text, out)
         thought.signature += event.signature
         thought.redacted += event.redacted
+        thought.maker = event.maker or thought.maker
 
     def _write_call(self, event: ToolCallStarted, out: list[bytes]) -> None:
         if event.signature:
             index = self._next(out)
             signature = _Thought(self._wire, self._item_id(OWN_ID, index), index, -1)
             signature.begin(out)
-            signature.signature, signature.call_id = event.signature, event.id
+            signature.signature, signature.call_id, signature.maker = event.signature, event.id, "gemini"
             self._output.append(signature.end("completed", out))
         index = self._next(out)
         self._output.append(Raw())
-        call = self._calls[event.index] = _Call(self._wire, self._item_id("fc_", index), index, event.id, event.name)
+        item_id = self._item_id(_CALL_IDS.get(self._book.kind_of(event.name), "fc_"), index)
+        call = self._calls[event.index] = _Call(self._wire, self._book, item_id, index, event)
         call.begin(out)
+
+    def _write_image(self, event: ImagePiece, out: list[bytes]) -> None:
+        """A picture that the model made. The dialect tells its bytes alone."""
+        if isinstance(event.source, Inline):
+            item = {"id": self._item_id("ig_", self._next(out)), "type": "image_generation_call", "status": "completed"}
+            self._write_whole(Raw(_encode({**item, "result": event.source.data})), out)
 
     def _write_whole(self, raw: Raw, out: list[bytes]) -> None:
         """An item that is no other dialect's business, as it came."""
@@ -288,7 +320,22 @@ class _Wire:
 class _Message:
     """A message that is being written: parts one after the other, texts and refusals."""
 
-    __slots__ = ("_delta", "_head", "_kind", "_parts", "_place", "_tail", "_texts", "_wire", "id", "index")
+    __slots__ = (
+        "_annotations",
+        "_chars",
+        "_delta",
+        "_head",
+        "_kind",
+        "_likely",
+        "_logprobs",
+        "_parts",
+        "_place",
+        "_tail",
+        "_texts",
+        "_wire",
+        "id",
+        "index",
+    )
 
     def __init__(self, wire: _Wire, id: str, index: int) -> None:
         self._wire = wire
@@ -297,6 +344,9 @@ class _Message:
         self._kind = ""
         self._texts: list[str] = []
         self._parts: list[Raw] = []
+        self._annotations: list[Any] = []
+        self._logprobs: list[Any] = []
+        self._likely = b""  # those of the next piece
         self._place = b'"item_id":"%b","output_index":%d,' % (id.encode(), index)
         self._delta = self._head = self._tail = b""
 
@@ -311,8 +361,32 @@ class _Message:
         self._texts.append(text)
         # Written out here and not through `_Wire.write`: nearly every event of nearly every stream passes this line.
         wire = self._wire
-        out.append(b"%b%d%b%b%b" % (self._head, wire.number, self._delta, _encode(text), self._tail))
+        if self._likely:
+            tail, self._likely = b',"logprobs":%b}\n\n' % self._likely, b""
+            out.append(b"%b%d%b%b%b" % (self._head, wire.number, self._delta, _encode(text), tail))
+        else:
+            out.append(b"%b%d%b%b%b" % (self._head, wire.number, self._delta, _encode(text), self._tail))
         wire.number += 1
+
+    def likely(self, tokens: list[LikelyToken]) -> None:
+        told = [_token_fields(token) for token in tokens]
+        self._logprobs += told
+        self._likely = _encode(told)
+
+    def cite(self, cited: Citation, chars: int, out: list[bytes]) -> None:
+        """`chars`: so many of the message's came before now, those of this text among them."""
+        if self._kind != "output_text":
+            return
+        fields = annotation_of(cited, chars - sum(map(len, self._texts)))
+        if fields is not None:
+            place = b'%b"content_index":%d,"annotation_index":%d,"annotation":%b' % (
+                self._place,
+                len(self._parts),
+                len(self._annotations),
+                _encode(fields),
+            )
+            self._wire.write(out, b"response.output_text.annotation.added", place)
+            self._annotations.append(fields)
 
     def end(self, status: str, out: list[bytes]) -> Raw:
         self._end_part(out)
@@ -333,29 +407,42 @@ class _Message:
         if not self._kind:
             return
         text = Raw(_encode("".join(self._texts)))
-        said, more = (b"text", b',"logprobs":[]') if self._kind == "output_text" else (b"refusal", b"")
+        said, more = b"refusal", b""
+        if self._kind == "output_text":
+            said, more = b"text", b',"logprobs":' + _encode(self._logprobs)
         done = b'%b"content_index":%d,"%b":%b%b' % (self._place, len(self._parts), said, bytes(text), more)
         self._wire.write(out, b"response.%b.done" % self._kind.encode(), done)
-        part = _part_fields(self._kind, text)
+        part = _part_fields(self._kind, text, self._annotations, self._logprobs)
         self._wire.write(out, b"response.content_part.done", self._part_place(part))
         self._parts.append(part)
-        self._texts = []
+        self._texts, self._annotations, self._logprobs = [], [], []
         self._kind = ""
 
     def _part_place(self, part: Raw) -> bytes:
         return b'%b"content_index":%d,"part":%b' % (self._place, len(self._parts), bytes(part))
 
 
-def _part_fields(kind: str, text: Raw) -> Raw:
+def _part_fields(kind: str, text: Raw, annotations: list[Any] | None = None, logprobs: list[Any] | None = None) -> Raw:
     if kind == "refusal":
         return Raw(_encode({"type": "refusal", "refusal": text}))
-    return Raw(_encode({"type": "output_text", "annotations": [], "logprobs": [], "text": text}))
+    part = {"type": "output_text", "annotations": annotations or [], "logprobs": logprobs or [], "text": text}
+    return Raw(_encode(part))
+
+
+def _token_fields(token: LikelyToken) -> dict[str, Any]:
+    top = [_likely_fields(one) for one in token.top]
+    return {**_likely_fields(token), "top_logprobs": top}
+
+
+def _likely_fields(token: LikelyToken) -> dict[str, Any]:
+    said = list(token.text.encode("utf-8", "surrogatepass"))
+    return {"token": token.text, "bytes": said, "logprob": token.logprob}
 
 
 class _Thought:
     """A `reasoning` item that is being written; its text is told as the summary, which is where clients look."""
 
-    __slots__ = ("_place", "_texts", "_wire", "block", "call_id", "id", "index", "redacted", "signature")
+    __slots__ = ("_place", "_texts", "_wire", "block", "call_id", "id", "index", "maker", "redacted", "signature")
 
     def __init__(self, wire: _Wire, id: str, index: int, block: int) -> None:
         self._wire = wire
@@ -365,6 +452,7 @@ class _Thought:
         self.signature = ""
         self.redacted = ""
         self.call_id = ""
+        self.maker = ""
         self._texts: list[str] = []
         self._place = b'"item_id":"%b","output_index":%d,"summary_index":0,' % (id.encode(), index)
 
@@ -387,7 +475,8 @@ class _Thought:
             self._write(b"part.done", b'"part":' + bytes(part), out)
             item["summary"] = [part]
         if self.signature or self.redacted:
-            item["encrypted_content"] = seal(Sealed(self.signature, self.redacted, self.call_id))
+            maker = "" if self.maker == "anthropic_messages" else self.maker
+            item["encrypted_content"] = seal(Sealed(self.signature, self.redacted, self.call_id, maker))
         raw = Raw(_encode(item))
         _item_event(self._wire, b"done", self.index, raw, out)
         return raw
@@ -396,27 +485,35 @@ class _Thought:
         self._wire.write(out, b"response.reasoning_summary_" + name, self._place + rest)
 
 
+#: How the ids of calls' items begin, by the kind of the tool.
+_CALL_IDS = {"custom": "ctc_", "tool_search": "tsc_", "local_shell": "lsh_", "shell": "sh_", "apply_patch": "apc_"}
+
+
 class _Call:
-    """A function call that is being written."""
+    """A call that is being written, as an item of its tool's kind. Only a function's arguments are told in pieces: what
+    stands in for another kind of tool is JSON, of which the client wants the inside.
+    """
 
-    __slots__ = ("_call_id", "_name", "_place", "_texts", "_wire", "id", "index")
+    __slots__ = ("_book", "_kind", "_place", "_started", "_texts", "_wire", "id", "index")
 
-    def __init__(self, wire: _Wire, id: str, index: int, call_id: str, name: str) -> None:
+    def __init__(self, wire: _Wire, book: ToolBook, id: str, index: int, started: ToolCallStarted) -> None:
         self._wire = wire
+        self._book = book
+        self._kind = book.kind_of(started.name)
+        self._started = started
         self.id = id
         self.index = index
-        self._call_id = call_id
-        self._name = name
         self._texts: list[str] = []
         self._place = b'"item_id":"%b","output_index":%d,' % (id.encode(), index)
 
     def begin(self, out: list[bytes]) -> None:
-        _item_event(self._wire, b"added", self.index, self._item("in_progress", Raw(b'""')), out)
+        _item_event(self._wire, b"added", self.index, self._item("in_progress"), out)
 
     def piece(self, text: str, out: list[bytes]) -> None:
         self._texts.append(text)
-        delta = self._place + b'"delta":' + _encode(text)
-        self._wire.write(out, b"response.function_call_arguments.delta", delta)
+        if self._kind == "function":
+            delta = self._place + b'"delta":' + _encode(text)
+            self._wire.write(out, b"response.function_call_arguments.delta", delta)
 
     def is_whole(self) -> bool:
         """Its arguments are a JSON object, so nothing can follow."""
@@ -427,23 +524,21 @@ class _Call:
         return True
 
     def end(self, status: str, out: list[bytes]) -> Raw:
-        arguments = Raw(_encode("".join(self._texts)))
-        done = self._place + b'"arguments":' + bytes(arguments)
-        self._wire.write(out, b"response.function_call_arguments.done", done)
-        raw = self._item(status, arguments)
+        said = "".join(self._texts)
+        if self._kind == "function":
+            done = self._place + b'"arguments":' + _encode(said)
+            self._wire.write(out, b"response.function_call_arguments.done", done)
+        elif self._kind == "custom":
+            text = _encode(text_of(said))
+            self._wire.write(out, b"response.custom_tool_call_input.delta", self._place + b'"delta":' + text)
+            self._wire.write(out, b"response.custom_tool_call_input.done", self._place + b'"input":' + text)
+        raw = self._item(status)
         _item_event(self._wire, b"done", self.index, raw, out)
         return raw
 
-    def _item(self, status: str, arguments: Raw) -> Raw:
-        item = {
-            "id": self.id,
-            "type": "function_call",
-            "status": status,
-            "arguments": arguments,
-            "call_id": self._call_id,
-            "name": self._name,
-        }
-        return Raw(_encode(item))
+    def _item(self, status: str) -> Raw:
+        call = self._book.call_item(self._started.id, self._started.name, "".join(self._texts))
+        return Raw(_encode({"id": self.id, "status": status, **call}))
 
 
 def _item_event(wire: _Wire, moment: bytes, index: int, item: Raw, out: list[bytes]) -> None:

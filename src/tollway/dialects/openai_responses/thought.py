@@ -14,15 +14,20 @@ from msgspec import Raw, Struct
 _LABEL = "tollway:"
 #: How the ids of the `reasoning` items begin that are made here: OpenAI has no item of that name.
 OWN_ID = "rs_tollway_"
-_MARKS = (b'"' + _LABEL.encode(), b'"' + OWN_ID.encode())
+#: How the two look in JSON written tight and written wide. The longer what is looked for, the faster: 14 us each in 60 KB.
+_TIGHT = (b'"encrypted_content":"' + _LABEL.encode(), b'"id":"' + OWN_ID.encode())
+_WIDE = (b'"encrypted_content": "' + _LABEL.encode(), b'"id": "' + OWN_ID.encode())
 
 
 class Sealed(Struct, array_like=True, frozen=True, omit_defaults=True):
-    """What another maker wants back. `call_id` says whose the signature is, where it belongs to a tool call."""
+    """What another maker wants back: who that is, by the dialect's name ("" for Anthropic). `call_id` says whose the
+    signature is, where it belongs to a tool call.
+    """
 
     signature: str = ""
     redacted: str = ""
     call_id: str = ""
+    maker: str = ""
 
 
 def seal(sealed: Sealed) -> str:
@@ -51,7 +56,8 @@ def without_foreign_thought(input: Raw) -> Raw:
     For requests whose bytes go to OpenAI as they came: it refuses the whole request for an item that it did not make.
     Gives back the same object where there is none.
     """
-    if not any(mark in bytes(input) for mark in _MARKS):
+    text = bytes(input)
+    if not any(mark in text for mark in (_WIDE if b'": ' in text[:64] else _TIGHT)):
         return input
     try:
         items = msgspec.json.decode(input, type=list[Raw])

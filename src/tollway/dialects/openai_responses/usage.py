@@ -2,7 +2,8 @@
 
 https://platform.openai.com/docs/api-reference/responses/object (2026-11-22). `input_tokens` holds what was read from the
 cache and written to it, `output_tokens` what was thought. Searches are billed apart: newer responses count them in
-`tool_usage`, in older ones each `web_search_call` among the output that searched is one.
+`tool_usage`, in older ones each `web_search_call` among the output that searched is one. Perplexity counts them in its usage
+(`tool_calls_details.search_web.invocation`, https://docs.perplexity.ai/docs/agent-api/output-control, 2026-11-22).
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
-from tollway.calls import Cost, Usage
+from tollway.calls import Cost, Usage, UsageDetails
 from tollway.dialects import dollars_json
 
 
@@ -26,6 +28,7 @@ class _WriteDetails(Struct, gc=False):
 
 class _InputDetails(Struct, gc=False):
     cached_tokens: int | None = None
+    cache_read_input_tokens: int | None = None  # Perplexity's words for it
     cache_write_tokens: int | None = None
     cache_write_tokens_details: _WriteDetails | None = None
     cache_creation_token_details: _WriteDetails | None = None
@@ -41,6 +44,7 @@ class _UsageFields(Struct, gc=False):
     total_tokens: int | None = None
     input_tokens_details: _InputDetails | None = None
     output_tokens_details: _OutputDetails | None = None
+    tool_calls_details: Any = None
 
 
 class ResponseHead(Struct, gc=False):
@@ -84,7 +88,11 @@ def usage_of(response: ResponseHead) -> Usage | None:
     except _UNREADABLE:
         fields = msgspec.convert(_only_counts(msgspec.json.decode(response.usage)), _UsageFields)
     tier = response.service_tier
-    return _in_buckets(fields, _searches_of(response), tier if isinstance(tier, str) and tier in PRICED_TIERS else "")
+    searches = _searches_of(response) or _searches_told(fields.tool_calls_details)
+    usage = _in_buckets(fields, searches, tier if isinstance(tier, str) and tier in PRICED_TIERS else "")
+    if b'"file_search_call"' in bytes(response.output):
+        return replace(usage, details=UsageDetails(file_searches=_file_searches_in(response.output)))
+    return usage
 
 
 def _only_counts(value: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +119,7 @@ def _in_buckets(fields: _UsageFields, searches: int, tier: str) -> Usage:
         reasoning = reasoning or beyond
     elif not fields.total_tokens and reasoning > answered:
         answered += reasoning
-    read = min(max(into.cached_tokens or 0, 0), asked)
+    read = min(max(into.cached_tokens or into.cache_read_input_tokens or 0, 0), asked)
     write = min(max(into.cache_write_tokens or 0, 0), asked - read)
     details = into.cache_write_tokens_details or into.cache_creation_token_details
     long = max(details.ttl_12h_tokens or details.ephemeral_1h_input_tokens or 0, 0) if details is not None else 0
@@ -142,6 +150,21 @@ def _searches_of(response: ResponseHead) -> int:
     except _UNREADABLE:
         return 0
     return sum(item.type == "web_search_call" and _searched(item) for item in items)
+
+
+def _searches_told(details: Any) -> int:
+    searched = details.get("search_web") if isinstance(details, dict) else None
+    number = searched.get("invocation") if isinstance(searched, dict) else None
+    return max(number, 0) if isinstance(number, int) and not isinstance(number, bool) else 0
+
+
+def _file_searches_in(output: Raw) -> int:
+    """Each finished call is billed (https://platform.openai.com/docs/pricing, 2026-11-22)."""
+    try:
+        items = _decode_items(output)
+    except _UNREADABLE:
+        return 0
+    return sum(item.type == "file_search_call" and item.status != "failed" for item in items)
 
 
 def _searched(item: _OutputItem) -> bool:

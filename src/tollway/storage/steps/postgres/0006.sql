@@ -1,0 +1,1 @@
+ALTER TABLE spend_places ADD COLUMN endpoint TEXT NOT NULL DEFAULT '';
