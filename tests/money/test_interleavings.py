@@ -332,9 +332,11 @@ class World:
     async def put_in_force(self) -> None:
         for worker in self.workers:
             await worker.app.keys_changed()
-        for worker in self.workers:
-            if isinstance(worker.app.budgets, leases.LeasedBudgets):
-                await worker.app.budgets.ask()  # as it does of itself, a moment later
+        budgets = [one.app.budgets for one in self.workers if isinstance(one.app.budgets, leases.LeasedBudgets)]
+        for one in budgets:
+            await one.ask()  # as it does of itself, a moment later
+        for one in budgets:
+            await one.refresh()  # with what the others have told of themselves
         await self.lowered()
 
     async def restart(self) -> str:

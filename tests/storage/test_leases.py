@@ -74,7 +74,7 @@ async def test_ingesting_a_workers_rows_lowers_its_lease_by_what_they_charge(sto
     assert await storage.spend.ingest(rows, leased=True) == 0
     states = {state.scope: state for state in await storage.leases.states(7)}
     assert states["key"] == LeaseState(
-        scope="key", id=KEY, period_start_us=0, granted_nano=60, charged_nano=30, spent_nano=30
+        scope="key", id=KEY, period_start_us=0, granted_nano=60, charged_nano=30, spent_nano=30, outstanding_nano=30
     )
     assert states["global"].charged_nano == states["global"].spent_nano == 30
     assert await granted(storage, 8, want(41)) == 0

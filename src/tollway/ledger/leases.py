@@ -72,6 +72,7 @@ class Lease:
         "settled",
         "size",
         "slice",
+        "stale",
         "used_then",
     )
 
@@ -82,6 +83,7 @@ class Lease:
         self.held = 0
         self.low = 0  # below this much room the next slice is asked for ahead of need
         self.limit: int | None = None  # the budget's, when last asked
+        self.stale = False  # more is spent and leased than the limit allows: what calls give back is not there any more
         self.again_at = 0.0
         self.again_s = AGAIN_S_FIRST
         self.seen = 0
@@ -102,6 +104,14 @@ class Lease:
     @property
     def room(self) -> int:
         return self.granted - self.settled - self.held
+
+    def room_within(self, limit: int) -> int:
+        """The room there is when the budget's limit is `limit` now. What calls have given back to a stale lease is gone."""
+        room = self.granted - self.settled - self.held
+        if room > 0 and (self.stale or (self.limit is not None and limit < self.limit)):
+            self.granted -= room
+            return 0
+        return room
 
     def following(self, period_start_us: int) -> Lease:
         """The lease of a new period. Calls in flight keep to theirs."""
@@ -191,7 +201,7 @@ class LeasedBudgets(Budgets):
         leases = [account.lease or _begin(account) for account in accounts]
         blocked = None
         for account, lease in zip(accounts, leases, strict=True):
-            if account.limit is not None and lease.room < amount:
+            if account.limit is not None and lease.room_within(account.limit) < amount:
                 self._need(account, amount)
                 blocked = blocked or account
         if blocked is not None:
@@ -228,7 +238,9 @@ class LeasedBudgets(Budgets):
             except (StorageError, TimeoutError) as error:
                 self._refuse(due, error)
                 return
-            for (account, lease, amount), state in zip(asked, states, strict=True):
+            for (account, lease, amount), want, state in zip(asked, wants, states, strict=True):
+                lease.limit = want.limit_nano
+                lease.stale = _is_over(state, want.limit_nano)
                 self._granted(account, lease, amount, state)
         for account in due:
             self.let_in(account, self._clock())
@@ -246,7 +258,8 @@ class LeasedBudgets(Budgets):
             await self._give_back([*wanted, *(account for account in self._in_hand - wanted if _is_idle(account))])
 
     async def refresh(self, stored: Mapping[tuple[str, str], Spent] | None = None) -> None:
-        """Takes over what the storage knows to be spent, and gives back what a lowered limit leaves no room for.
+        """Takes over what the storage knows to be spent, and gives back what a lowered limit, or a charge that nobody had
+        leased (of a call charged again at another price), leaves no room for.
 
         `stored` is what was read before, for budgets that nothing was charged to here. Raises StorageError.
         """
@@ -259,11 +272,15 @@ class LeasedBudgets(Budgets):
                 state = states.get((*name, lease.period_start_us))
                 if state is not None:
                     account.spent = state.spent_nano + lease.settled - state.charged_nano
+                    if account.limit is not None and _is_over(state, account.limit):
+                        lease.stale = True
                 elif stored is not None and name in stored and stored[name].period_start_us == lease.period_start_us:
                     account.spent = stored[name].spend_nano + lease.settled
                 if account.limit is not None and lease.room < 0:
                     self._need(account, 0)  # the others must know what is held here without a lease
-            await self._give_back([account for account in self._in_hand if _is_lowered(account)])
+            await self._give_back(
+                [account for account in self._in_hand if account.limit is None or _lease_of(account).stale]
+            )
 
     async def _give_back(self, accounts: Sequence[Account]) -> None:
         kept = []
@@ -294,7 +311,6 @@ class LeasedBudgets(Budgets):
         got = state.granted_nano - lease.granted
         lease.granted = state.granted_nano
         lease.low = 0 if got <= amount else got // 2
-        lease.limit = account.limit
         lease.idle_looks = 0
         account.spent = state.spent_nano + lease.settled - state.charged_nano
         if lease.granted > lease.settled:
@@ -397,18 +413,24 @@ def _want(account: Account, lease: Lease, amount: int, now: float) -> LeaseWant:
     if amount:
         lease.size = amount
     waiting = sum(waiter.wanted for waiter, _ in zip(account.waiters, range(SLICE_CALLS), strict=False))
-    room = max(0, lease.room)
+    limit = account.limit or 0
+    room = max(0, lease.room_within(limit))
     least = max(0, amount - room)
     return LeaseWant(
         scope=account.scope,
         id=account.id,
         period_start_us=lease.period_start_us,
-        limit_nano=account.limit or 0,
+        limit_nano=limit,
         granted_nano=lease.granted,
         least_nano=least,
         more_nano=max(least, waiting - room) + lease.next_slice(now),
         cover_nano=room - lease.room,
     )
+
+
+def _is_over(state: LeaseState, limit: int) -> bool:
+    """Because it was lowered, or something was spent or is held that nobody had leased."""
+    return state.spent_nano + state.outstanding_nano > limit
 
 
 def _is_idle(account: Account) -> bool:
@@ -418,8 +440,3 @@ def _is_idle(account: Account) -> bool:
     lease.seen = lease.settled
     lease.idle_looks += 1
     return lease.idle_looks > IDLE_LOOKS_MAX
-
-
-def _is_lowered(account: Account) -> bool:
-    limit = _lease_of(account).limit
-    return account.limit is None or (limit is not None and account.limit < limit)

@@ -401,7 +401,9 @@ class LeaseState(Struct, frozen=True, kw_only=True):
 
     `charged_nano` of what was `granted_nano` is in `spent_nano` already, which is what all workers spent as far as it is
     stored. `wanted`: others would like to have what is idle of it. A key that is gone is not `known`. When a newer
-    period has begun, `period_start_us` names it and the lease is empty.
+    period has begun, `period_start_us` names it and the lease is empty. `outstanding_nano` is what all workers' leases of
+    the period have left: with `spent_nano` it is above the limit where that was lowered, or something was spent or is
+    held that nobody had leased.
     """
 
     scope: str
@@ -410,6 +412,7 @@ class LeaseState(Struct, frozen=True, kw_only=True):
     granted_nano: int = 0
     charged_nano: int = 0
     spent_nano: int = 0
+    outstanding_nano: int = 0
     wanted: bool = False
     known: bool = True
 
@@ -581,7 +584,7 @@ def judge_lease(
     granted = min(granted, want.granted_nano) + want.cover_nano
     free = want.limit_nano - spent - others - max(0, granted - charged)
     fits = free + max(0, charged - granted)
-    if 0 < want.least_nano > fits:
+    if 0 < want.least_nano > fits or (want.cover_nano and free < 0):
         return granted, others > 0
     share = 0 if wanted else min(want.more_nano, free // (2 * workers))
     return granted + max(want.least_nano, share, 0), False

@@ -19,6 +19,7 @@ _BEGIN_SPENT = """
 INSERT INTO spent (scope, id, spend_nano, total_nano, period_start_us) VALUES (:scope, :id, 0, 0, 0)
 ON CONFLICT (scope, id) DO NOTHING
 """
+_OUTSTANDING = "CASE WHEN l.granted_nano > l.charged_nano THEN l.granted_nano - l.charged_nano ELSE 0 END"
 _OF_PERIOD = "scope = :scope AND id = :id AND period_start_us = :period"
 
 
@@ -53,14 +54,17 @@ class SqlLeaseStore:
         await self._database.write(work)
 
     async def states(self, epoch: int, *, wanted_only: bool = False) -> list[LeaseState]:
-        statement = (
-            "SELECT scope, id, period_start_us, granted_nano, charged_nano, wanted FROM leases"
-            f" WHERE epoch = :epoch{' AND wanted = 1' if wanted_only else ''}"
-        )
+        statement = f"""
+            SELECT scope, id, period_start_us, granted_nano, charged_nano, wanted,
+                (SELECT CAST(sum({_OUTSTANDING}) AS BIGINT) FROM leases AS l
+                    WHERE l.scope = mine.scope AND l.id = mine.id AND l.period_start_us = mine.period_start_us)
+            FROM leases AS mine WHERE epoch = :epoch{" AND wanted = 1" if wanted_only else ""}"""
 
         def work(session: Session) -> list[LeaseState]:
             found = []
-            for scope, scope_id, period, granted, charged, wanted in session.rows(statement, {"epoch": epoch}):
+            for scope, scope_id, period, granted, charged, wanted, outstanding in session.rows(
+                statement, {"epoch": epoch}
+            ):
                 _, spent, in_force = _place(session, scope, scope_id, period)
                 if in_force is not None and in_force <= period:
                     found.append(
@@ -71,6 +75,7 @@ class SqlLeaseStore:
                             granted_nano=granted,
                             charged_nano=charged,
                             spent_nano=spent,
+                            outstanding_nano=outstanding,
                             wanted=bool(wanted),
                         )
                     )
@@ -89,9 +94,8 @@ class SqlLeaseStore:
         await self._database.write(lambda session: session.execute(statement, {"epoch": epoch, "host": host}))
 
     async def holders(self) -> list[Holder]:
-        statement = """
-            SELECT l.epoch, coalesce(max(w.host), ''), count(*),
-                CAST(sum(CASE WHEN l.granted_nano > l.charged_nano THEN l.granted_nano - l.charged_nano ELSE 0 END) AS BIGINT)
+        statement = f"""
+            SELECT l.epoch, coalesce(max(w.host), ''), count(*), CAST(sum({_OUTSTANDING}) AS BIGINT)
             FROM leases AS l LEFT JOIN workers AS w ON w.epoch = l.epoch GROUP BY l.epoch ORDER BY l.epoch"""
         rows = await self._database.read(lambda session: session.rows(statement))
         return [Holder(epoch=row[0], host=row[1], leases=row[2], outstanding_nano=row[3]) for row in rows]
@@ -136,6 +140,7 @@ def _lease(session: Session, epoch: int, want: LeaseWant, workers: int) -> Lease
         granted_nano=granted,
         charged_nano=charged,
         spent_nano=spent,
+        outstanding_nano=others + max(0, granted - charged),
         wanted=bool(wanted),
     )
 

@@ -649,7 +649,7 @@ class MemoryLeaseStore:
     async def states(self, epoch: int, *, wanted_only: bool = False) -> list[LeaseState]:
         self._storage.check_open()
         return [
-            _lease_state(scope, scope_id, period, leases[epoch], standing[0])
+            self._state(scope, scope_id, period, leases[epoch], standing[0])
             for (scope, scope_id, period), leases in self._leases.items()
             if epoch in leases and (leases[epoch].wanted or not wanted_only)
             if (standing := self._standing(scope, scope_id, period)) is not None and standing[1] <= period
@@ -722,7 +722,19 @@ class MemoryLeaseStore:
         if blocked:
             for lease in others:
                 lease.wanted = lease.wanted or lease.outstanding > 0
-        return _lease_state(want.scope, want.id, period, own, spent)
+        return self._state(want.scope, want.id, period, own, spent)
+
+    def _state(self, scope: str, scope_id: str, period: int, lease: _Lease, spent: int) -> LeaseState:
+        return LeaseState(
+            scope=scope,
+            id=scope_id,
+            period_start_us=period,
+            granted_nano=lease.granted,
+            charged_nano=lease.charged,
+            spent_nano=spent,
+            outstanding_nano=self.outstanding(scope, scope_id, period),
+            wanted=lease.wanted,
+        )
 
     def _of(self, scope: str, scope_id: str, period: int) -> dict[int, _Lease]:
         if scope == KEY_SCOPE:
@@ -739,18 +751,6 @@ class MemoryLeaseStore:
         if found is None:
             return None
         return (found.spend_nano if found.period_start_us >= period else 0), found.period_start_us
-
-
-def _lease_state(scope: str, scope_id: str, period: int, lease: _Lease, spent: int) -> LeaseState:
-    return LeaseState(
-        scope=scope,
-        id=scope_id,
-        period_start_us=period,
-        granted_nano=lease.granted,
-        charged_nano=lease.charged,
-        spent_nano=spent,
-        wanted=lease.wanted,
-    )
 
 
 def _within(day: int, span: Span) -> bool:
