@@ -8,6 +8,7 @@ import pytest
 
 from tollway.providers import registry
 from tollway.providers.registry import NOT_YET, UnknownProvider, find, names, resolve, variables
+from tollway.testing.machine import slowness
 
 
 def nobody(model: str) -> str | None:
@@ -130,10 +131,11 @@ def test_nothing_is_made_at_import() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_the_table_is_read_within_ten_milliseconds() -> None:
+def test_the_table_is_read_within_ten_milliseconds_on_a_quiet_machine() -> None:
+    slower = slowness()
     took = []
     for _ in range(5):
         start = time.perf_counter()
         registry._from_rows()
         took.append(time.perf_counter() - start)
-    assert min(took) <= 0.010
+    assert min(took) <= 0.010 * max(slower, slowness())

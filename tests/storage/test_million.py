@@ -16,6 +16,7 @@ from tollway.admin.spend_rows import encode_rows
 from tollway.calls import Cost, Usage
 from tollway.storage import KeyRecord, SpendEntry, SpendFilter, Storage, open_storage
 from tollway.storage.record import AttemptRecord, CallRecord, encode_record
+from tollway.testing.machine import slowness
 
 ROWS = 1_000_000
 BATCH = 2_000
@@ -28,7 +29,8 @@ MODELS = ("gpt-4o", "claude-sonnet-4-5", "gemini-2.5-pro")
 ANSWER_MS_MAX = 200
 SEARCH_MS_MAX = 1_000
 MEMORY_MB_MAX = 60
-CPU_US_MAX = 25  # of making the record, its bytes, and writing it; measured 9 and 11 on a quiet machine
+#: Of making the record, its bytes, and writing it, on a quiet machine; measured 9 and 11.
+CPU_US_MAX = 25
 
 
 def entry(n: int) -> SpendEntry:
@@ -96,6 +98,7 @@ async def test_a_million_rows_are_written_in_flat_memory_and_every_report_is_qui
     for n, key in enumerate(KEYS):
         await storage.keys.create(KeyRecord(token=key, key_name=f"sk-...{n}"))
     await storage.spend.ingest([entry(n) for n in range(BATCH)])
+    slower = slowness()
     before_mb, began, began_cpu = memory_mb(), time.perf_counter(), time.process_time()
     for start in range(BATCH, ROWS, BATCH):
         await storage.spend.ingest([entry(n) for n in range(start, start + BATCH)])
@@ -149,7 +152,9 @@ async def test_a_million_rows_are_written_in_flat_memory_and_every_report_is_qui
     assert everything.spend_nano == sum(97_500 + n % 100 for n in range(ROWS))
     assert (await spend.page(SpendFilter(), limit=1))[0].started_us == last
     assert grown_mb < MEMORY_MB_MAX
-    assert cpu_us < CPU_US_MAX
-    slow = {what: round(ms) for what, (ms, _) in answers.items() if ms > ANSWER_MS_MAX}
-    slow |= {what: round(ms) for what, (ms, _) in searches.items() if ms > SEARCH_MS_MAX}
+    slower = max(slower, slowness())
+    print(f"  this machine is {slower:.1f} times as slow as a quiet one")
+    assert cpu_us < CPU_US_MAX * slower
+    slow = {what: round(ms) for what, (ms, _) in answers.items() if ms > ANSWER_MS_MAX * slower}
+    slow |= {what: round(ms) for what, (ms, _) in searches.items() if ms > SEARCH_MS_MAX * slower}
     assert slow == {}
