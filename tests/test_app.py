@@ -139,13 +139,16 @@ async def test_a_raised_limit_lets_waiting_calls_in(gateway: SmallGateway) -> No
     key = await gateway.make_key(max_budget_nano=1_000_000)
     running = gateway.begin(key=key, max_tokens=250)
     waiting = gateway.begin(key=key, max_tokens=250)
+    while not gateway.upstream.requests:
+        await asyncio.sleep(0.001)
     await asyncio.sleep(0.01)
     assert len(gateway.upstream.requests) == 1
     token = sha256(key.encode()).digest()
     await gateway.storage.keys.update(token, {"max_budget_nano": 5_000_000}, now_us=1)
     await gateway.app.keys_changed()
-    await asyncio.sleep(0.01)
-    assert len(gateway.upstream.requests) == 2
+    async with asyncio.timeout(30):
+        while len(gateway.upstream.requests) < 2:
+            await asyncio.sleep(0.001)
     for gate in gates:
         gate.open()
     assert [(await each.done()).status for each in (running, waiting)] == [200, 200]

@@ -18,6 +18,7 @@ from tollway.app import WorkerPlace, create_app
 from tollway.config.settings import BoundSettings, Config, MoneySettings, ProviderBudget
 from tollway.ledger.budgets import Account
 from tollway.ledger.pace import Pace
+from tollway.ledger.raises import Raises
 from tollway.storage import GLOBAL_SCOPE, KEY_SCOPE, KeyRecord, Spent, Storage
 from tollway.storage.people import (
     CUSTOMER_SCOPE,
@@ -566,7 +567,14 @@ def test_an_account_that_nobody_names_any_more_stays_until_the_storage_knows_all
         spent = {(USER_SCOPE, "u"): Spent(USER_SCOPE, "u", spend, spend)}
         people = People(users={"u": User(id="u", limits=Limits(max_budget_nano=10))})
         return callers.Callers(
-            Config(), people, spent, accounts=accounts, paces={}, new_pace=lambda *_: Pace(), wall=lambda: 0.0
+            Config(),
+            people,
+            spent,
+            accounts=accounts,
+            paces={},
+            raises=Raises(wall=lambda: 0.0),
+            new_pace=lambda *_: Pace(),
+            wall=lambda: 0.0,
         )
 
     record = KeyRecord(token=b"t" * 32, key_name="token", user_id="u")

@@ -47,6 +47,7 @@ from tollway.ledger.budgets import Account, Budgets
 from tollway.ledger.leases import LeasedBudgets
 from tollway.ledger.ledger import Ledger, new_epoch
 from tollway.ledger.pace import Pace
+from tollway.ledger.raises import Raises
 from tollway.ledger.sharing import SharedPaces
 from tollway.operations import Operation, pass_through, responses
 from tollway.operations.audio import Speech, Transcriptions
@@ -281,6 +282,7 @@ class App:
         self.bodies_folder = bodies_path(config)
         self._health: dict[str, Health] = {}
         self._paces: dict[tuple[str, str], Pace] = {}
+        self.raises = Raises(wall=wall)
         self._deployment_paces: dict[str, Pace] = {}
         self._spent: dict[tuple[str, str], Spent] = {}
         self._signers: dict[str, tuple[object, Signer]] = {}
@@ -412,6 +414,7 @@ class App:
             wall=self._wall,
         )
         self.benches.open()
+        self.raises.open(self._let_in_waiting)
         self._following = asyncio.get_running_loop().create_task(self._follow_keys())
 
     async def close(self) -> None:
@@ -420,6 +423,7 @@ class App:
         self.hot.clear()
         self._following.cancel()
         await asyncio.gather(self._following, return_exceptions=True)
+        await self.raises.close()
         await self.upkeep.close()
         await self.benches.close()
         if self.identities is not None:
@@ -575,7 +579,7 @@ class App:
         return stored
 
     def _let_in_waiting(self) -> None:
-        """A limit that was raised may be what calls wait for."""
+        """A limit that was raised may be what calls wait for; one that was lowered refuses those that it has no room for."""
         for account in list(self.ledger.accounts.values()):
             if account.waiters:
                 self.budgets.let_in(account, self._wall())
@@ -661,6 +665,7 @@ class App:
             self._spent,
             accounts=self.ledger.accounts,
             paces=self._paces,
+            raises=self.raises,
             new_pace=self._new_pace,
             wall=self._wall,
         )

@@ -18,8 +18,9 @@ from tollway.config import next_reset, parse_duration
 from tollway.config.settings import Config, ModelEntry
 from tollway.ledger.budgets import NEVER, Account
 from tollway.ledger.pace import Pace
+from tollway.ledger.raises import Raises
 from tollway.snapshot import Customer, JointAccess, Key, ModelAccess, Others, Paced, Standing
-from tollway.storage import GLOBAL_SCOPE, KEY_SCOPE, KeyRecord, Spent
+from tollway.storage import GLOBAL_SCOPE, KEY_SCOPE, NANO_MAX, KeyRecord, Spent
 from tollway.storage.people import (
     CUSTOMER_SCOPE,
     DEPLOYMENT_SCOPE,
@@ -38,6 +39,7 @@ from tollway.storage.people import (
     Window,
     key_limits,
     member_id,
+    raise_of,
 )
 
 #: End users whom nobody registered and whose budgets are kept in memory; the one that was idle longest goes first.
@@ -53,8 +55,8 @@ Paces = dict[tuple[str, str], Pace]
 
 
 class Callers:
-    """Makes what a snapshot needs. `accounts` and `paces` are the gateway's own, which live long; `spent` is what the storage
-    knows of everybody but keys.
+    """Makes what a snapshot needs. `accounts`, `paces` and `raises` are the gateway's own, which live long; `spent` is what the
+    storage knows of everybody but keys.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Callers:
         *,
         accounts: Accounts,
         paces: Paces,
+        raises: Raises,
         new_pace: Callable[[str, str], Pace],
         wall: Callable[[], float],
     ) -> None:
@@ -73,6 +76,7 @@ class Callers:
         self._spent = spent
         self._accounts = accounts
         self._paces = paces
+        self._raises = raises
         self._new_pace = new_pace
         self._wall = wall
         self._named: set[tuple[str, str]] = set()
@@ -173,7 +177,12 @@ class Callers:
             )
         self._keys.add(name)
         account.label = label
-        account.limit = limit
+        raised = raise_of(record)
+        if raised is None or limit is None:
+            self._raises.forget(account)
+            account.limit = limit
+        else:
+            self._raises.begin(account, limit, by=min(raised[0], NANO_MAX - limit), until=raised[1] / 1e6)
         self._set_period(account, duration, record.budget_reset_us, record.last_active_us or 0)
         return account
 
@@ -291,7 +300,7 @@ class Callers:
         gone = self._accounts.keys() - self._named - self._keys
         for name in gone:
             if name[0] not in _BOUND_LATER and not self._is_in_use(name):
-                del self._accounts[name]
+                self._raises.forget(self._accounts.pop(name))
         for name in self._paces.keys() - self._paced:
             del self._paces[name]
         changed = []

@@ -316,6 +316,7 @@ class Reply:
                 callback(self)
             except Exception as error:  # one that fails must not keep the others from charging and writing down
                 failed = failed or error
+        self.on_settle.clear()  # they know the reply: a ring that only the collector would find
         if failed is not None:
             raise failed
 
@@ -334,5 +335,7 @@ class Reply:
                     callback()
                 except Exception as error:  # one that fails must not keep the others from giving back what they took
                     failed = failed or error
+            self.on_end.clear()
+            self.goes_on = None
             if failed is not None:
                 raise failed

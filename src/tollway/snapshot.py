@@ -28,7 +28,7 @@ from tollway.pricing.terms import terms_for
 from tollway.providers import MissingSetting, Provider, Signer
 from tollway.routing.choice import Health
 from tollway.storage import KeyRecord
-from tollway.upstream.wire import Deadlines, Origin, Tls
+from tollway.upstream.wire import Deadlines, Origin, Tls, trusting
 from tollway.values import Value
 
 #: Models made from a wildcard entry, kept so that they are bound once.
@@ -777,9 +777,8 @@ class Binder:
         environment = self.config.environment
         network = self.config.network
         verify = network.ssl_verify if d.entry.ssl_verify is None else d.entry.ssl_verify
-        tls = Tls(
-            verify=verify is not False,
-            ca_file=verify if isinstance(verify, str) else None,
+        tls = trusting(
+            verify,
             cert_file=d.entry.ssl_certificate or network.ssl_certificate,
             key_file=d.entry.ssl_key or network.ssl_key,
         )

@@ -29,6 +29,10 @@ STRONG = "sk-Zr4vQ9mT2xLw7cKd"
 _FOREIGN = ("LITELLM_", "TOLLWAY_", "HOST", "PORT", "NUM_WORKERS", "DEBUG", "DETAILED_DEBUG", "CONFIG_FILE_PATH", "UV")
 
 
+#: Waits that only end a hang. Machines that run tests may be slow and busy.
+HANGS_S = 60.0
+
+
 class Running:
     """A started command: what it says, how it ends."""
 
@@ -46,7 +50,7 @@ class Running:
                 self._lines.put(line.rstrip("\n"))
         self._lines.put(None)
 
-    def wait_for(self, part: str, s_max: float = 20.0) -> str:
+    def wait_for(self, part: str, s_max: float = HANGS_S) -> str:
         """The first line that holds the part, from here on."""
         deadline = time.monotonic() + s_max
         while True:
@@ -59,13 +63,21 @@ class Running:
             if part in line:
                 return line
 
+    def so_far(self) -> list[str]:
+        """All lines that it said by now."""
+        with contextlib.suppress(Empty):
+            while (line := self._lines.get_nowait()) is not None:
+                self.said.append(line)
+            self._lines.put(None)
+        return self.said
+
     def rest(self) -> list[str]:
         """All lines to its end."""
-        while (line := self._lines.get(timeout=20.0)) is not None:
+        while (line := self._lines.get(timeout=HANGS_S)) is not None:
             self.said.append(line)
         return self.said
 
-    def ends(self, s_max: float = 20.0) -> int:
+    def ends(self, s_max: float = HANGS_S) -> int:
         return self.process.wait(timeout=s_max)
 
 
@@ -107,7 +119,7 @@ def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Start]:
     for process in started:
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
-        process.wait(timeout=10)
+        process.wait(timeout=HANGS_S)
         with contextlib.suppress(AttributeError):
             process.stdout.close()  # type: ignore[union-attr]
 
@@ -121,7 +133,7 @@ def free_port() -> int:
 
 def ask(port: int, method: str = "GET", path: str = "/", headers: dict[str, str] | None = None) -> dict[str, Any]:
     """The decoded answer to one request on a connection of its own."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=HANGS_S)
     with contextlib.closing(connection):
         connection.request(method, path, headers=headers or {})
         answer = connection.getresponse()
@@ -136,7 +148,7 @@ def gone(pid: int) -> bool:
         return True
 
 
-def until(true: Callable[[], bool], s_max: float = 10.0) -> float:
+def until(true: Callable[[], bool], s_max: float = HANGS_S) -> float:
     """Waits for something that another process does; returns the seconds it took."""
     began = time.monotonic()
     while not true():

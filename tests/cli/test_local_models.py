@@ -80,8 +80,8 @@ def test_a_child_that_keeps_dying_is_left_alone_and_its_address_is_taken_back(
 ) -> None:
     monkeypatch.setenv("FAKE_MODEL_FAILS", "1")
     models.start()
-    until(lambda: not models.addresses, 30)
-    assert said[-1].endswith("ended 5 times within a minute; it is not started again")
+    until(lambda: bool(said) and said[-1].endswith("ended 5 times within a minute; it is not started again"))
+    assert models.addresses == {}
 
 
 def test_stop_ends_the_child(models: LocalModels) -> None:
@@ -143,7 +143,7 @@ async def test_a_post_waits_until_the_model_is_loaded_and_a_get_does_not(models:
     assert app.reached == ["GET"]
     assert not post.done()
     models.start()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await post
     assert app.reached == ["GET", "POST"]
     models.stop()
@@ -162,7 +162,7 @@ def test_the_child_ends_with_its_stdin_even_before_it_was_told_anything() -> Non
     child = subprocess.Popen([sys.executable, "-m", "tollway.cli.local_model"], stdin=subprocess.PIPE)
     assert child.stdin is not None
     child.stdin.close()
-    assert child.wait(timeout=10) == 0
+    assert child.wait(timeout=60) == 0
 
 
 @pytest.mark.slow
@@ -175,14 +175,14 @@ def test_the_real_model_answers_and_ends_with_its_gateway() -> None:
     assert models.problems == []
     models.start()
     try:
-        until(lambda: healthy(models), 30)
+        until(lambda: healthy(models))
         address = models.addresses["smollm2"]
         request = urllib.request.Request(
             address.base_url + "/chat/completions",
             data=json.dumps({"messages": [{"role": "user", "content": "Say hi."}], "max_tokens": 8}).encode(),
             headers={"authorization": f"Bearer {address.token}", "content-type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             told = json.loads(answer.read())
     finally:
         models.stop()

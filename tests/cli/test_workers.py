@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
-from .conftest import Running, Start, ask, gone, until
+from .conftest import HANGS_S, Running, Start, ask, gone, until
 
 pytestmark = pytest.mark.slow
 
@@ -23,15 +24,15 @@ def two(start: Start, free_port: int, tmp_path: Path) -> Running:
     return running
 
 
-def workers(port: int, tries_max: int = 200) -> dict[int, int]:
-    """pid by index of the two workers, asked until both have answered."""
+def workers(port: int, s_max: float = HANGS_S) -> dict[int, int]:
+    """pid by index of the two workers, asked until both have answered: a busy machine may let one of them run alone."""
     found: dict[int, int] = {}
-    for _ in range(tries_max):
+    deadline = time.monotonic() + s_max
+    while len(found) < 2:
         about = ask(port)
         found[about["index"]] = about["pid"]
-        if len(found) == 2:
-            return found
-    raise AssertionError(f"only {found} answered {tries_max} calls")
+        assert time.monotonic() < deadline, f"only {found} answered within {s_max} s"
+    return found
 
 
 def test_both_serve_on_one_port_know_their_place_and_share_the_made_key(two: Running, free_port: int) -> None:
@@ -61,7 +62,7 @@ def test_what_a_dead_worker_left_is_taken_over_at_once_and_before_the_first_star
 
 def workers_or_none(port: int, dead: int) -> bool:
     try:
-        found = workers(port)
+        found = workers(port, 1.0)
     except (AssertionError, OSError):
         return False
     return dead not in found.values()
@@ -89,7 +90,7 @@ def test_sighup_reaches_every_worker(two: Running, free_port: int, tmp_path: Pat
 
 def test_workers_that_cannot_come_up_end_the_gateway_with_code_1(start: Start, free_port: int) -> None:
     running = start("--model", "gpt-4o", "--port", str(free_port), "--num_workers", "2", FAKE_FAILS="1")
-    assert running.ends(60) == 1
+    assert running.ends() == 1
     said = running.rest()
     assert sum("giving up" in line for line in said) == 1
     assert not any("Serving" in line for line in said)
@@ -104,7 +105,7 @@ def test_a_worker_is_replaced_after_so_many_requests_without_counting_as_dead(st
         pids.add(ask(free_port)["pid"])
         return len(pids) >= 7
 
-    until(seven_generations, 40)
+    until(seven_generations)
     assert not any("starting it again" in line for line in running.said)
 
 
@@ -115,12 +116,12 @@ def test_workers_that_cannot_come_up_again_do_not_end_those_that_serve(
     (tmp_path / "fails-to-start").touch()
     os.kill(before[1], signal.SIGKILL)
     for tries in range(6):
-        two.wait_for("worker 1 did not come up" if tries else "worker 1 was ended by signal 9", 30)
+        two.wait_for("worker 1 did not come up" if tries else "worker 1 was ended by signal 9")
         assert ask(free_port)["pid"] == before[0]
     assert two.process.poll() is None
     assert not any("giving up" in line for line in two.said)
     (tmp_path / "fails-to-start").unlink()
-    until(lambda: workers_or_none(free_port, before[1]), 30)
+    until(lambda: workers_or_none(free_port, before[1]))
 
 
 def test_what_the_last_dead_worker_left_is_taken_over_before_the_end(

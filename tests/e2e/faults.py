@@ -16,7 +16,7 @@ from typing import Any
 
 from .processes import wait_for
 
-SERVE_S_MAX = 30.0
+SERVE_S_MAX = 60.0
 EVENTS_MAX = 1000
 
 
@@ -164,7 +164,7 @@ class FaultyProvider:
     def asked(self, model: str) -> list[Faulty]:
         return [request for request in self.requests if request.body.get("model") == model]
 
-    def wait_until_left(self, model: str, s_max: float = 10.0) -> Faulty:
+    def wait_until_left(self, model: str, s_max: float = 60.0) -> Faulty:
         def left() -> Faulty | None:
             return next((request for request in self.asked(model) if request.ended_by == "client"), None)
 

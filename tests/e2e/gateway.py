@@ -14,8 +14,8 @@ import yaml
 
 from .processes import Child, free_port, wait_for
 
-START_S_MAX = 60.0
-ROWS_S_MAX = 15.0
+START_S_MAX = 120.0
+ROWS_S_MAX = 60.0
 # Another installed command may be tried, as that of a built wheel.
 TOLLWAY = Path(os.environ.get("TOLLWAY_E2E_COMMAND") or Path(sys.executable).with_name("tollway"))
 # What one answer of `provider.mjs` costs, in US dollars: 1200 tokens in and 34 out, at list prices.
@@ -92,7 +92,7 @@ class Gateway:
             cwd=folder,
             output=folder / "tollway.log",
         )
-        self.client = httpx.Client(base_url=self.url, timeout=30.0)
+        self.client = httpx.Client(base_url=self.url, timeout=60.0)
         try:
             self.child.wait_until("is ready", self._ready, START_S_MAX)
         except BaseException:

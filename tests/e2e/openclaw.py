@@ -14,7 +14,7 @@ from .installed import Installed
 from .processes import Child, free_port
 
 COMMAND_S_MAX = 240.0
-START_S_MAX = 90.0
+START_S_MAX = 240.0
 TURN_S_MAX = 240.0
 # A name that stands for this machine, so that Tollway looks remote to OpenClaw: only its lookup is changed.
 REMOTE_NAME = "gateway.example"

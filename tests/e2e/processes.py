@@ -14,7 +14,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-STOP_S_MAX = 10.0
+STOP_S_MAX = 60.0
 POLL_S = 0.1
 
 

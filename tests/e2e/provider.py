@@ -10,7 +10,7 @@ from typing import Any
 from .installed import Installed
 from .processes import Child, wait_for
 
-START_S_MAX = 30.0
+START_S_MAX = 60.0
 SCRIPT = Path(__file__).with_name("provider.mjs")
 
 
@@ -66,7 +66,7 @@ class Provider:
         ]
         return [request for request in whole if request.says(word) and path in request.path]
 
-    def wait_until_left(self, word: str, s_max: float = 10.0) -> Received:
+    def wait_until_left(self, word: str, s_max: float = 60.0) -> Received:
         """Waits for the client of the first request with `word` to be gone before its answer was whole."""
 
         def left() -> Received | None:

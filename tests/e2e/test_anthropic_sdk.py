@@ -36,13 +36,13 @@ def text(message: anthropic.types.Message) -> str:
 
 @pytest.fixture
 def client(tollway: Gateway, virtual_key: str) -> Iterator[anthropic.Anthropic]:
-    with anthropic.Anthropic(base_url=tollway.url, api_key=virtual_key, max_retries=0, timeout=30.0) as client:
+    with anthropic.Anthropic(base_url=tollway.url, api_key=virtual_key, max_retries=0, timeout=60.0) as client:
         yield client
 
 
 @pytest.fixture
 def chat(tollway: Gateway, virtual_key: str) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{tollway.url}/v1", api_key=virtual_key, max_retries=0, timeout=30.0) as chat:
+    with openai.OpenAI(base_url=f"{tollway.url}/v1", api_key=virtual_key, max_retries=0, timeout=60.0) as chat:
         yield chat
 
 

@@ -13,7 +13,7 @@ from .inputs import word
 from .installed import Installed
 from .provider import Provider
 
-TASK_S_MAX = 120.0
+TASK_S_MAX = 300.0
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from .conftest import shown
 from .gateway import Gateway
 from .installed import Installed, install_codex
 
-TASK_S_MAX = 120.0
+TASK_S_MAX = 300.0
 #: Under this name Codex offers its own tool for patches, which takes plain text by a grammar.
 MODEL = "gpt-5.5"
 PATCH = "*** Begin Patch\n*** Add File: out.txt\n+six times seven is 42\n*** End Patch\n"

@@ -21,15 +21,17 @@ from typing import Any
 import httpx
 import pytest
 
+from tollway.testing.machine import slowness
+
 from .gateway import TOLLWAY
 from .installed import ROOT
 from .processes import STOP_S_MAX, free_port
 
 PAGE = ROOT / "docs" / "first-steps.md"
-#: From the first word typed to the first answer read, with the model fetched.
+#: From the first word typed to the first answer read, with the model fetched; both on a quiet machine.
 FIRST_ANSWER_S_MAX = 60.0
 SECOND_START_S_MAX = 10.0
-STEP_S_MAX = 60.0
+STEP_S_MAX = 120.0
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -127,13 +129,13 @@ def test_an_empty_folder_becomes_a_gateway_that_answers_within_a_minute(
     for question in (r"Numbers, with commas \[1\]: $", r"in a month\? \[no limit\]: $", r"\[Y/n\]: $"):
         terminal.wait_for(question)
         terminal.type("\n")
-    link = terminal.wait_for(r"Dashboard +(http\S+)", FIRST_ANSWER_S_MAX)[1]
+    link = terminal.wait_for(r"Dashboard +(http\S+)", 5 * FIRST_ANSWER_S_MAX)[1]
     curl = terminal.wait_for(r"(?s)\n(curl .*?\}')\n")[1]
     answer = pasted(curl, environment)
     took_s = time.monotonic() - began
     assert answer["choices"][0]["message"]["content"], answer
     assert answer["model"] == "smollm2"
-    assert took_s < FIRST_ANSWER_S_MAX
+    assert took_s < FIRST_ANSWER_S_MAX * slowness()
 
     signs_in_once(link)
     keys = httpx.get(f"http://127.0.0.1:{environment['PORT']}/key/list?return_full_object=true", headers=master(folder))
@@ -178,7 +180,8 @@ def test_the_second_start_asks_nothing_and_changes_nothing(
         terminals.append(terminal)
         terminal.wait_for("Serving config.yaml of this folder.")
         terminal.wait_for(r"Serving  http://127\.0\.0\.1:\d+")
-        assert time.monotonic() - began < SECOND_START_S_MAX
+        took_s = time.monotonic() - began
+        assert took_s < SECOND_START_S_MAX * slowness()
         terminal.wait_for(r"Dashboard +http\S+once=")
         assert "curl" not in terminal.seen
         assert terminal.ends() == 0

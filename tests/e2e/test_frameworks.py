@@ -17,7 +17,7 @@ from .installed import FRAMEWORKS, install_framework
 from .provider import Provider
 
 SCRIPT = Path(__file__).with_name("frameworks.py")
-CASE_S_MAX = 60.0
+CASE_S_MAX = 240.0
 CHATTING = (
     *("langchain-openai", "langchain-responses", "langchain-anthropic"),
     *("pydantic-ai", "pydantic-ai-anthropic"),

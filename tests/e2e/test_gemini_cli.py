@@ -16,7 +16,7 @@ import pytest
 from .gateway import CLAUDE_USD, GPT_4O_USD, Gateway
 from .installed import Installed
 
-TASK_S_MAX = 120.0
+TASK_S_MAX = 300.0
 TASK = "Read in.txt in this folder and write out.txt with the answer to the question in it."
 QUESTION = "What is six times seven?"
 #: What each answer of the provider says it used: that of the prices in `gateway`.

@@ -26,7 +26,7 @@ from .provider import Provider
 
 pytestmark = pytest.mark.e2e
 
-IMPORT_S_MAX = 60
+IMPORT_S_MAX = 240
 SALT = "sk-salt-of-the-old-proxy"
 MASTER = "sk-old-master-key-of-the-proxy-0001"
 OLD_KEY = "sk-" + "a1B2c3D4e5F6g7H8i9J0kL"

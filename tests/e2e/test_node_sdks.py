@@ -17,7 +17,7 @@ from .installed import NPM, Installed
 from .provider import Provider
 
 SCRIPT = Path(__file__).with_name("sdks.mjs")
-CASE_S_MAX = 60.0
+CASE_S_MAX = 240.0
 SDKS = ("openai", "responses", "anthropic", "genai", "ai-openai", "ai-chat", "ai-anthropic", "ai-google")
 MODELS = ("gpt-4o", "claude-opus-4-6")
 #: What an SDK calls the end of an answer that is whole.

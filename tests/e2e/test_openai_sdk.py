@@ -39,7 +39,7 @@ def said(words: str) -> Any:
 
 
 def sdk(tollway: Gateway, key: str) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{tollway.url}/v1", api_key=key, max_retries=0, timeout=30.0)
+    return openai.OpenAI(base_url=f"{tollway.url}/v1", api_key=key, max_retries=0, timeout=60.0)
 
 
 @pytest.fixture
@@ -262,7 +262,7 @@ def test_a_stream_that_breaks_ends_in_an_error_and_never_in_done(
 ) -> None:
     body = {"model": f"faulty-{model}", "messages": said("hello"), "stream": True}
     raw = tollway.client.post(
-        "/v1/chat/completions", json=body, headers={"Authorization": f"Bearer {virtual_key}"}, timeout=20.0
+        "/v1/chat/completions", json=body, headers={"Authorization": f"Bearer {virtual_key}"}, timeout=60.0
     )
     assert "first piece" in raw.text
     assert '"error"' in raw.text

@@ -115,7 +115,7 @@ class Client:
     async def hear(self, *types: str) -> Any:
         """The next event of one of these types; any, where none is named."""
         while True:
-            event = await asyncio.wait_for(self._from_gateway.get(), 10)
+            event = await asyncio.wait_for(self._from_gateway.get(), 30)
             if not types or event["type"] in types:
                 return event
 
@@ -123,7 +123,7 @@ class Client:
         self._to_gateway.put_nowait({"type": "websocket.disconnect", "code": code})
 
     async def end(self) -> Client:
-        await asyncio.wait_for(self.task, 10)
+        await asyncio.wait_for(self.task, 30)
         return self
 
 

@@ -135,7 +135,7 @@ def test_a_real_full_disk_is_an_error_and_leaves_whole_frames(tmp_path: Path) ->
         journal.append(b"after")
     """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)], capture_output=True, text=True, timeout=20
+        [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)], capture_output=True, text=True, timeout=120
     )
     assert done.stdout == "9 OSError\n", done.stderr
     assert [*read(tmp_path / "7-0.log")] == [*(b"%099d" % number for number in range(9)), b"after"]

@@ -77,7 +77,7 @@ async def stored(storage: MemoryStorage) -> tuple[int, int]:
     return rows, key.spend_nano
 
 
-async def until(reached: Any, *, s_max: float = 5.0) -> None:
+async def until(reached: Any, *, s_max: float = 30.0) -> None:
     async with asyncio.timeout(s_max):
         while not reached():
             await asyncio.sleep(0.002)

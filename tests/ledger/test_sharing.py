@@ -19,10 +19,12 @@ from tollway.ledger.pace import PARALLEL, REQUESTS, TOKENS, WINDOW_S, Pace
 from tollway.ledger.sharing import LOOK_S, WAIT_S_MAX, Meter, SharedPaces
 from tollway.storage.redis_shares import RedisShares
 from tollway.storage.shares import LEASE_MS, Claim, Lessor, Register, Settled
+from tollway.testing.machine import slowness
 from tollway.testing.redis import RedisServer
 
 KEY = ("api_key", "a")
-#: Machines that run tests are busy: a lessor that is only slow because of that is not away.
+#: Machines that run tests are busy: a lessor that is only slow because of that is not away, and a process that gives back
+#: late gives back all the same.
 PATIENT_S = 5.0
 
 
@@ -58,7 +60,7 @@ class Process:
 
     async def let_in(self, tokens: int = 0) -> bool:
         """As a call does it."""
-        until = self.sharing.begin()
+        until = self.sharing.begin() + PATIENT_S
         full = self.pace.take(tokens, self.clock())
         while full is not None and await self.sharing.more(self.pace, full, tokens if full == TOKENS else 1, until):
             full = self.pace.take(tokens, self.clock())
@@ -116,10 +118,10 @@ async def redis_fleet(redis: RedisServer) -> AsyncIterator[Fleet]:
 
 
 def on_redis(redis: RedisServer) -> Fleet:
-    return Fleet(lambda: RedisShares(RedisPlace(url=Secret(redis.url)), recall_ms=1_000))
+    return Fleet(lambda: RedisShares(RedisPlace(url=Secret(redis.url))))
 
 
-async def until(true: Callable[[], bool], s_max: float = 10.0) -> None:
+async def until(true: Callable[[], bool], s_max: float = 30.0) -> None:
     ends_at = time.monotonic() + s_max
     while not true():
         assert time.monotonic() < ends_at, f"it did not happen within {s_max} s"
@@ -170,7 +172,10 @@ async def test_a_call_of_more_tokens_than_an_even_part_is_let_in_and_one_beyond_
     assert await a.let_in(90)
 
 
-async def test_tokens_that_a_call_did_not_use_are_there_for_other_processes(fleet: Fleet) -> None:
+async def test_tokens_that_a_call_did_not_use_are_there_for_other_processes(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tollway.ledger.sharing.SWEEP_S", 60.0)  # not by itself
     a, b = fleet.start(2, tpm=1000)
     assert await a.let_in(800)
     assert not await b.let_in(500)
@@ -178,15 +183,15 @@ async def test_tokens_that_a_call_did_not_use_are_there_for_other_processes(flee
     began = time.monotonic()
     while not await b.let_in(500):
         await asyncio.sleep(0.05)
-    assert time.monotonic() - began < 2 * LOOK_S + 1
+    took_s = time.monotonic() - began
+    assert took_s < (2 * LOOK_S + 1) * slowness()
 
 
 async def test_tokens_that_a_call_used_beyond_its_estimate_count_in_other_processes(fleet: Fleet) -> None:
     a, b = fleet.start(2, tpm=1000)
     assert await a.let_in(10)
     a.use(985)
-    await until(lambda: a.sharing._to_tell == {})
-    await asyncio.sleep(0.1)
+    await until(lambda: a.sharing._meter(a.pace, TOKENS).told_used >= 995)
     assert not await b.let_in(10)
     a.use(2_000)  # even beyond the limit
     assert not await a.let_in(1)
@@ -199,7 +204,8 @@ async def test_what_one_process_holds_idle_goes_to_another_that_wants_it(fleet: 
     assert a.pace.requests.share > 1  # ahead of need
     began = time.monotonic()
     assert await b.let_in_of(999) == 999
-    assert time.monotonic() - began < WAIT_S_MAX + LOOK_S + 3
+    took_s = time.monotonic() - began
+    assert took_s < (WAIT_S_MAX + LOOK_S + 3) * slowness()
     assert not await a.let_in()
 
 
@@ -223,10 +229,12 @@ async def test_a_minute_later_the_whole_limit_is_there_again_for_any_process(fle
     assert not await b.let_in()
     now[0] += 0.02
     let_in = 0
-    for _ in range(3):  # only this clock has made the leap: what the other process told is to be told again first
-        let_in += await b.let_in_of(30)
-        await asyncio.sleep(0.3)
+    async with asyncio.timeout(30):
+        while let_in < 20:  # only this clock has made the leap: what the other process told is to be told again first
+            let_in += await b.let_in_of(30)
+            await asyncio.sleep(0.1)
     assert let_in == 20
+    assert not await b.let_in()
 
 
 async def test_calls_at_once_are_never_more_than_their_limit_over_all_processes(fleet: Fleet) -> None:
@@ -296,7 +304,8 @@ async def test_a_key_with_another_token_keeps_its_pace(fleet: Fleet) -> None:
     b.sharing.rename(b.pace, ("api_key", "new"))
     assert a.pace.name == ("api_key", "new")
     await until(lambda: not a.sharing._to_tell and not a.sharing._given_up)
-    await asyncio.sleep(0.05)
+    told = a.sharing._sequence
+    await until(lambda: a.sharing._sequence > told)  # by then that was answered
     assert await b.let_in_of(10) == 6
 
 
@@ -306,7 +315,7 @@ async def test_when_somebody_elses_use_is_over_can_be_told(fleet: Fleet) -> None
     assert not await b.let_in()
     frees_s = b.sharing.frees_s(b.pace, REQUESTS)
     assert frees_s is not None
-    assert WINDOW_S - 5 < frees_s <= WINDOW_S
+    assert WINDOW_S - 30 < frees_s <= WINDOW_S
 
 
 async def test_a_steady_pace_asks_no_further_question() -> None:
@@ -340,8 +349,9 @@ async def test_a_limit_that_this_process_itself_has_used_up_is_no_question() -> 
     for _ in range(20):
         assert not await a.let_in(0)  # where output alone counts, a call takes no tokens when it begins
         assert not await a.let_in(5)
-    assert time.monotonic() - began < 0.5
-    assert book.asked - asked <= 3  # it looks now and then
+    took_s = time.monotonic() - began
+    assert book.asked - asked <= 3 + took_s / LOOK_S  # it looks now and then
+    assert took_s < 0.5 * slowness()
     await a.sharing.close()
 
 
@@ -425,7 +435,7 @@ async def test_a_process_ends_at_whichever_moment_it_is_told_to(redis_fleet: Fle
         processes = redis_fleet.start(10, rpm=40)  # each connects, and is told to end in the middle of that
         asking = [asyncio.create_task(process.let_in()) for process in processes]
         await asyncio.sleep(pause_s)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await asyncio.gather(*(process.sharing.close() for process in processes))
         redis_fleet.started.clear()
         await asyncio.gather(*asking)
@@ -443,25 +453,25 @@ async def test_one_that_lets_a_cancellation_go_ends_all_the_same() -> None:
     asking = asyncio.create_task(a.let_in())
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await a.sharing.close()
     await asking
 
 
 async def test_nobody_waits_for_a_redis_that_is_slow(redis: RedisServer, redis_fleet: Fleet) -> None:
-    a, b = redis_fleet.start(2, rpm=40, answer_s_max=0.2)
+    a, b = redis_fleet.start(2, rpm=40, answer_s_max=2.0)
     assert await a.let_in()
     assert a.pace.requests is not None
     in_hand = a.pace.requests.share - 1
     redis.freeze()
     began = time.monotonic()
     assert await a.let_in_of(in_hand) == in_hand
-    assert time.monotonic() - began < 0.1
+    assert time.monotonic() - began < 1.0
     assert await b.let_in_of(30) == 20  # its part of the limit
-    assert time.monotonic() - began < 0.2 + 1.0
+    assert time.monotonic() - began < 2.0 + 2.0  # and not until a request is given up, or a call has waited enough
     began = time.monotonic()
     assert not await b.let_in()
-    assert time.monotonic() - began < 0.1
+    assert time.monotonic() - began < 1.0
     assert b.sharing.state == "local"
     redis.thaw()
     await until(lambda: b.sharing.state == "shared")

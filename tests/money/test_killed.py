@@ -121,7 +121,7 @@ def prove(folder: Path, server: Any, url: str, *, calls: int, outages: int, seed
                 run = Run(gateway, server, provider, calls=calls, seed=seed)
                 await asyncio.to_thread(gateway.manage, "/team/new", {"team_id": "team", "max_budget": 1_000.0})
                 keys = await run.make_keys()
-                await asyncio.sleep(2.5)  # by then every worker knows them
+                await asyncio.sleep(2.5 * slowness())  # by then every worker knows them
                 began = time.monotonic()
                 await run.all_calls(keys, outages=outages)
                 took_s = time.monotonic() - began

@@ -17,6 +17,7 @@ from tollway.storage import SpendFilter, Storage, open_storage
 from tollway.storage.people import TEAM_SCOPE, Limits, Team
 from tollway.storage.record import decode_record, encode_record
 from tollway.testing.gateway import SmallGateway, chat_reply, chat_stream
+from tollway.testing.machine import slowness
 from tollway.testing.upstream import Gate
 
 CALL = 1_000_000
@@ -24,7 +25,7 @@ SECONDS_MAX = 2.0
 
 
 async def becomes(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(SECONDS_MAX):
+    async with asyncio.timeout(SECONDS_MAX * slowness()):
         while not true():
             await asyncio.sleep(0.01)
 
@@ -113,7 +114,7 @@ async def test_spend_that_is_set_by_hand_loses_no_call_that_is_not_stored_yet(tm
 
 
 async def test_the_wait_for_others_holds_and_the_status_of_a_refusal_are_obeyed_after_a_reload(tmp_path: Path) -> None:
-    config = Config(money=MoneySettings(hold_wait_s_max=10.0))
+    config = Config(money=MoneySettings(hold_wait_s_max=300.0))
     async with SmallGateway(tmp_path, config=config) as gateway:
         key = await gateway.make_key(max_budget_nano=CALL)
         gate = Gate()
@@ -123,7 +124,7 @@ async def test_the_wait_for_others_holds_and_the_status_of_a_refusal_are_obeyed_
             await asyncio.sleep(0)
         money = MoneySettings(hold_wait_s_max=0.01, budget_exceeded_status=402)
         await gateway.app.reload(replace(gateway.config, money=money))
-        async with asyncio.timeout(SECONDS_MAX):
+        async with asyncio.timeout(30):
             assert (await gateway.ask(key=key, max_tokens=250)).status == 429
         gate.open()
         await running.done()

@@ -15,6 +15,7 @@ import pytest
 import uvloop
 
 from tollway.storage import KEY_SCOPE
+from tollway.testing.machine import slowness
 
 from .world import NANO_IN, NANO_OUT, Answer, Client, Gateway, Provider, Stored, cost_of, read_storage
 
@@ -28,7 +29,7 @@ SEED = 20261122
 #: The floor under which a call's output limit is not lowered (`output_tokens_floor`).
 FLOOR_TOKENS = 256
 #: Long enough that nobody is sent away for having waited: only money refuses here.
-SETTINGS = "tollway: {hold_wait_s_max: 120}"
+SETTINGS = "tollway: {hold_wait_s_max: 500}"
 
 
 class Load(NamedTuple):
@@ -51,7 +52,7 @@ async def all_at_once(gateways: list[Gateway], load: Load) -> list[Answer]:
     await asyncio.to_thread(
         gateways[0].manage, "/key/generate", {"key": KEY, "max_budget": LIMIT / 1e9, "key_alias": "a dollar"}
     )
-    await asyncio.sleep(2.5)  # by then every worker knows it
+    await asyncio.sleep(2.5 * slowness())  # by then every worker knows it
     clients = [Client(gateways[place % len(gateways)].port, KEY) for place in range(CALLS)]
     answers = await asyncio.gather(
         *(client.ask(str(place), max_tokens=load.max_tokens, stream=True) for place, client in enumerate(clients))

@@ -27,9 +27,9 @@ MODEL = "small"
 NANO_IN, NANO_OUT = 1_000, 4_000
 #: What the provider counts of every prompt.
 PROMPT_TOKENS = 20
-START_S_MAX = 60.0
-STOP_S_MAX = 40.0
-CALL_S_MAX = 180.0
+START_S_MAX = 120.0
+STOP_S_MAX = 120.0
+CALL_S_MAX = 600.0
 #: Environment variables of the person who runs the tests, which the command would take for theirs.
 _FOREIGN = ("LITELLM_", "TOLLWAY_", "HOST", "PORT", "NUM_WORKERS", "DEBUG", "DETAILED_DEBUG", "CONFIG_FILE_PATH", "UV")
 
@@ -313,7 +313,7 @@ general_settings:
     def kill(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
-            self._process.wait(timeout=10)
+            self._process.wait(timeout=60)
 
     def manage(self, path: str, fields: dict[str, Any] | None = None) -> dict[str, Any]:
         """An answer of the management API."""
@@ -323,7 +323,7 @@ general_settings:
             {"authorization": f"Bearer {MASTER}", "content-type": "application/json"},
         )
         try:
-            with contextlib.closing(urllib.request.urlopen(request, timeout=20)) as answer:
+            with contextlib.closing(urllib.request.urlopen(request, timeout=60)) as answer:
                 body: dict[str, Any] = json.loads(answer.read())
                 return body
         except urllib.error.HTTPError as error:

@@ -144,8 +144,8 @@ async def test_a_client_that_leaves_ends_the_work(gateway: SmallGateway) -> None
     exchange = gateway.begin()
     while len(gateway.upstream.requests) < 2:
         await asyncio.sleep(0)
-    await asyncio.wait_for(exchange.hang_up(), 5)
-    await asyncio.wait_for(cancelled.wait(), 5)
+    await asyncio.wait_for(exchange.hang_up(), 30)
+    await asyncio.wait_for(cancelled.wait(), 30)
     last = gateway.upstream.requests[-1]
     assert (last.method, last.path, last.body) == ("POST", CANCEL, b"")
     assert "authorization" in last.headers
@@ -252,8 +252,8 @@ async def test_a_client_that_leaves_a_stream_ends_the_work_and_is_charged_once(g
     gateway.upstream.reply_to(CANCEL, prediction("canceled"))
     begun = asyncio.Event()
     exchange = gateway.begin(stream=True, on_message=lambda message: begun.set() if message.get("body") else None)
-    await asyncio.wait_for(begun.wait(), 5)
-    await asyncio.wait_for(exchange.hang_up(), 5)
+    await asyncio.wait_for(begun.wait(), 30)
+    await asyncio.wait_for(exchange.hang_up(), 30)
     await asyncio.sleep(0)
     assert gateway.upstream.requests[-1].path == CANCEL
     records = await gateway.records()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psycopg
 
-START_S_MAX = 30
+START_S_MAX = 120
 
 
 class Server:

@@ -87,7 +87,7 @@ async def test_what_stands_in_the_way_is_told_and_others_hear_that_it_is_wanted(
     await a(Claim(NAME, 10, 7, 10, frees_ms=30_000))
     (told,) = (await b(Claim(NAME, 10, 0, 0, least=1, wanted=1))).shares
     assert (told.share, told.idle) == (0, 3)
-    assert 25_000 < told.frees_ms <= 30_000
+    assert 5_000 < told.frees_ms <= 30_000
     seen = await a()
     assert (seen.wanted, seen.processes) == ([NAME], 2)
     assert await a.share(share=7, used=7) == 7
@@ -99,9 +99,9 @@ async def test_what_stands_in_the_way_is_told_and_others_hear_that_it_is_wanted(
 async def test_what_may_be_over_by_now_is_worth_waiting_for(lessor: Lessor) -> None:
     a, b = Asking(lessor, "a"), Asking(lessor, "b")
     await a.share(10)
-    await a(Claim(NAME, 10, 10, 10, frees_ms=100))
+    await a(Claim(NAME, 10, 10, 10, frees_ms=1_000))
     assert (await b(Claim(NAME, 10, 0, 0, least=1, wanted=1))).shares[0].idle == 0
-    await _pass(lessor, 0.15)
+    await _pass(lessor, 1.1)
     (told,) = (await b(Claim(NAME, 10, 0, 0, least=1, wanted=1))).shares
     assert (told.idle, told.frees_ms) == (10, 0)
 
@@ -127,21 +127,21 @@ async def test_more_used_than_was_granted_is_made_room_for_and_stops_others(less
 async def test_the_dead_keep_what_may_have_been_used_a_minute_longer(lessor: Lessor) -> None:
     a, b = Asking(lessor, "a"), Asking(lessor, "b")
     await a(
-        Claim(NAME, 10, 0, 0, least=6, wanted=6, window_ms=400),
+        Claim(NAME, 10, 0, 0, least=6, wanted=6, window_ms=2_000),
         Claim("max_parallel_requests:api_key:a", 10, 0, 0, least=6, wanted=6, window_ms=0),
-        lease_ms=200,
+        lease_ms=1_000,
     )
-    calls = Claim(NAME, 10, 0, 0, least=5, wanted=5, window_ms=400)
+    calls = Claim(NAME, 10, 0, 0, least=5, wanted=5, window_ms=2_000)
     at_once = Claim("max_parallel_requests:api_key:a", 10, 0, 0, least=5, wanted=5, window_ms=0)
     assert [one.share for one in (await b(calls, at_once)).shares] == [0, 0]
-    await _pass(lessor, 0.3)  # the lease is over, the window is not
+    await _pass(lessor, 1.2)  # the lease is over, the window is not
     settled = await b(calls, at_once)
     assert [one.share for one in settled.shares] == [0, 5]
     assert settled.processes == 1
     assert settled.shares[0].idle == 0
-    assert 0 < settled.shares[0].frees_ms <= 300
-    await _pass(lessor, 0.4)
-    assert await b.share(5, window_ms=400) == 5
+    assert 0 < settled.shares[0].frees_ms <= 1_800
+    await _pass(lessor, 2.0)
+    assert await b.share(5, window_ms=2_000) == 5
 
 
 async def test_who_leaves_gives_back_at_once_but_what_was_used(lessor: Lessor) -> None:
@@ -214,7 +214,7 @@ async def test_the_book_forgets_the_dead_once_nothing_of_theirs_can_be_in_use() 
 
 @pytest.fixture
 async def shares(redis: RedisServer) -> AsyncIterator[RedisShares]:
-    shares = RedisShares(RedisPlace(url=Secret(redis.url)), recall_ms=200)
+    shares = RedisShares(RedisPlace(url=Secret(redis.url)), recall_ms=1_500)
     yield shares
     await shares.close()
 
@@ -260,7 +260,7 @@ async def test_a_redis_that_lost_everything_grants_nothing_until_all_have_told_i
     assert settled.shares[0].share == 6  # what it says it holds, and nothing more
     assert await new.share(1) == 0
     assert await b.share(share=4, used=4) == 4
-    await asyncio.sleep(0.25)
+    await asyncio.sleep(1.6)
     settled = await new(Claim(NAME, 10, 0, 0, least=1, wanted=1))
     assert not settled.recalling
     assert (settled.shares[0].share, settled.shares[0].idle) == (0, 3)

@@ -112,7 +112,7 @@ def open_page(browser: Browser, tollway: Gateway, watch: Watch) -> Iterator[Open
             reduced_motion="reduce",  # nothing is half faded in when it is looked at
             **more,
         )
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(30_000)
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         contexts.append(context)
         if signed_in:
@@ -125,7 +125,7 @@ def open_page(browser: Browser, tollway: Gateway, watch: Watch) -> Iterator[Open
         page.goto(path)
         return page
 
-    expect.set_options(timeout=10_000)
+    expect.set_options(timeout=30_000)
     yield open_page
     for context in contexts:
         context.close()

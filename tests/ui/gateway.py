@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import yaml
 
-START_S_MAX = 60.0
-STOP_S_MAX = 20.0
+START_S_MAX = 120.0
+STOP_S_MAX = 60.0
 TOLLWAY = Path(os.environ.get("TOLLWAY_E2E_COMMAND") or Path(sys.executable).with_name("tollway"))
 
 
@@ -38,7 +38,7 @@ class Gateway:
                 stdout=sink,
                 stderr=subprocess.STDOUT,
             )
-        self.client = httpx.Client(base_url=self.url, timeout=30.0)
+        self.client = httpx.Client(base_url=self.url, timeout=60.0)
         deadline = time.monotonic() + START_S_MAX
         while not self._ready():
             if self.process.poll() is not None or time.monotonic() > deadline:

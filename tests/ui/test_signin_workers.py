@@ -36,12 +36,12 @@ def manage(gateway: Gateway, path: str, **body: Any) -> dict[str, Any]:
 
 
 def sign_in(gateway: Gateway, **body: str) -> httpx.Response:
-    return httpx.post(f"{gateway.url}/ui/api/session", json=body, headers={"origin": gateway.url}, timeout=30)
+    return httpx.post(f"{gateway.url}/ui/api/session", json=body, headers={"origin": gateway.url}, timeout=60)
 
 
 def statuses(gateway: Gateway, cookie: str, path: str = "/user/info") -> Counter[int]:
     def ask(_: int) -> int:
-        return httpx.get(gateway.url + path, headers={"cookie": f"tollway_session={cookie}"}, timeout=30).status_code
+        return httpx.get(gateway.url + path, headers={"cookie": f"tollway_session={cookie}"}, timeout=60).status_code
 
     with ThreadPoolExecutor(8) as pool:
         return Counter(pool.map(ask, range(CONNECTIONS)))

@@ -155,7 +155,7 @@ def test_no_secret_is_in_the_gateways_log(gateway: Gateway, identity: Identity) 
 
 def test_a_person_clicks_through_it(browser: Browser, gateway: Gateway) -> None:
     context = browser.new_context(base_url=gateway.url, locale="en-US")
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(30_000)
     page = context.new_page()
     page.goto("/ui/keys")
     page.get_by_role("link", name="SSO").click()

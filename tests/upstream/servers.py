@@ -116,7 +116,7 @@ def json_answer(body: bytes = b'{"ok":true}', *, status: str = "200 OK", more: b
 
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
-IN_TIME = Deadlines(connect_s=5, first_byte_s=5, idle_s=5, total_s=10)
+IN_TIME = Deadlines(connect_s=30, first_byte_s=30, idle_s=30, total_s=60)
 
 
 def chunk(data: bytes) -> bytes:

@@ -17,7 +17,7 @@ from tollway.upstream.wire import Deadlines, Origin, WireRequest
 from .servers import IN_TIME, LAST_CHUNK, STREAM_HEAD, Serve, Talk, chunk, json_answer, post, read_all, saying
 
 
-async def until(true: Callable[[], object], *, s_max: float = 10.0) -> None:
+async def until(true: Callable[[], object], *, s_max: float = 30.0) -> None:
     """Lets the loop turn until `true()` holds: for what the other side of a socket has to notice."""
     deadline = time.monotonic() + s_max
     while time.monotonic() < deadline:
@@ -413,8 +413,8 @@ async def test_an_answer_that_drips_meets_the_total_deadline(serve: Serve, clien
             await asyncio.sleep(0)
 
     server = await serve(script)
-    reply = await client.send(post(server.origin(), streaming=True), Deadlines(total_s=0.1))
-    with pytest.raises(UpstreamTimeout, match=r"was not done within 0\.1 s"):
+    reply = await client.send(post(server.origin(), streaming=True), Deadlines(total_s=1))
+    with pytest.raises(UpstreamTimeout, match=r"was not done within 1 s"):
         await read_all(reply)
 
 
@@ -427,13 +427,13 @@ async def test_a_request_that_is_still_being_sent_is_not_late(serve: Serve, clie
         started, read = asyncio.get_running_loop().time(), 0
         while read < len(body):
             read += len(await talk.reader.read(65536))
-            while asyncio.get_running_loop().time() - started < 0.3 * read / len(body):
+            while asyncio.get_running_loop().time() - started < 2.0 * read / len(body):
                 await asyncio.sleep(0)
         await talk.say(json_answer())
         await talk.wait_gone()
 
     server = await serve(script)
-    reply = await client.send(post(server.origin(), body), Deadlines(first_byte_s=0.15))
+    reply = await client.send(post(server.origin(), body), Deadlines(first_byte_s=1.0))
     assert reply.status == 200
 
 
@@ -441,7 +441,7 @@ async def test_the_sweep_rests_when_nothing_is_in_flight(serve: Serve, client: H
     server = await serve(json_answer())
     await client.send(post(server.origin()), IN_TIME)
     assert client._sweeping is not None
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while client._sweeping is not None:
             await asyncio.sleep(0)
 
@@ -656,7 +656,7 @@ async def test_a_place_is_given_back_when_connecting_fails() -> None:
     closed_port = Origin("http", "127.0.0.1", 1)
     for _ in range(3):
         with pytest.raises(UpstreamUnreachable):
-            await client.send(post(closed_port), Deadlines(connect_s=1))
+            await client.send(post(closed_port), Deadlines(connect_s=30))
     assert client.stats() == {}
     await client.close()
 

@@ -6,17 +6,19 @@ than none. The names were taken from LiteLLM Proxy 1.106.2 (2026-11-21).
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
 
-from tollway.admin.border import bad_request, nano_of, us_of
+from tollway.admin.border import bad_request, dollars_of, nano_of, us_of
 from tollway.admin.limit_requests import (
     Dollars,
     checked_duration,
+    dollars,
     model_budgets,
     plain,
     rate,
@@ -25,8 +27,10 @@ from tollway.admin.limit_requests import (
     with_limits_of_metadata,
 )
 from tollway.admin.roles import SPEND_PERMISSION
-from tollway.config.durations import expiry, next_reset
+from tollway.config.durations import expiry, next_reset, parse_duration
 from tollway.config.settings import MoneySettings
+from tollway.storage import KeyRecord
+from tollway.storage.people import RAISE_FIELD, Limits, raise_of
 
 KEY_CHARACTERS_MIN = 16
 KEY_CHARACTERS_MAX = 1024
@@ -112,6 +116,8 @@ class KeyFields(BaseModel):
     send_invite_email: Any = None
     auto_rotate: Any = None
     rotation_interval: Any = None
+    temp_budget_increase: Any = None
+    temp_budget_expiry: Any = None
 
 
 class GenerateKeyRequest(KeyFields):
@@ -119,8 +125,10 @@ class GenerateKeyRequest(KeyFields):
 
 
 class UpdateKeyRequest(KeyFields):
-    temp_budget_increase: Any = None
-    temp_budget_expiry: Any = None
+    """Of the keys that are there: they alone have a budget that can be raised for a time."""
+
+    temp_budget_increase: Dollars = None
+    temp_budget_expiry: str | None = None
 
 
 class RegenerateKeyRequest(KeyFields):
@@ -150,6 +158,8 @@ _REFUSED = frozenset(
     *("budget_id", "budget_limits", "model_max_budget", "model_rpm_limit", "model_tpm_limit", "tags"),
     "permissions",
 }
+#: A raise, in LiteLLM's words: the fields of an update, and of a key's `metadata` where it is shown.
+RAISE_FIELDS = ("temp_budget_increase", "temp_budget_expiry")
 _LIMITS = {"rpm_limit": "rpm_limit", "tpm_limit": "tpm_limit", "max_parallel_requests": "parallel_max"}
 _LABELS = ("key_alias", "user_id", "team_id", "organization_id", "blocked")
 
@@ -159,6 +169,7 @@ _NOT_ROTATED = (
     " on, or let the key end with `duration`"
 )
 _WHY_REFUSED = {
+    **dict.fromkeys(RAISE_FIELDS, "is taken by `/key/update` alone, for a key that is there already"),
     "auto_rotate": _NOT_ROTATED,
     "rotation_interval": _NOT_ROTATED,
     "new_master_key": "is not changed by a call: set LITELLM_MASTER_KEY, or general_settings.master_key, and start anew",
@@ -167,12 +178,29 @@ _WHY_REFUSED = {
 
 def given(body: BaseModel) -> dict[str, Any]:
     """The fields that were written, `null` included; raises BadRequest for one that is set and would have no effect."""
-    fields = {name: getattr(body, name) for name in body.model_fields_set}
+    fields = _with_raise_of_metadata({name: getattr(body, name) for name in body.model_fields_set})
+    obeyed = RAISE_FIELDS if isinstance(body, UpdateKeyRequest) else ()
     for name, value in fields.items():
-        if name in _REFUSED and not says_nothing(value):
+        if name in _REFUSED and name not in obeyed and not says_nothing(value):
             why = _WHY_REFUSED.get(name, "is not supported by this gateway yet; leave it out")
             raise bad_request(f"{name} {why}. Nothing was changed.", name)
     return with_limits_of_metadata(fields)
+
+
+def _with_raise_of_metadata(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields, with the raise that stands in `metadata`: LiteLLM keeps it there, and shows it there. Raises BadRequest."""
+    metadata = fields.get("metadata")
+    if not isinstance(metadata, dict) or metadata.keys().isdisjoint(RAISE_FIELDS):
+        return fields
+    increase, until = (metadata.get(name) for name in RAISE_FIELDS)
+    try:
+        found = {"temp_budget_increase": dollars(increase), "temp_budget_expiry": until}
+    except PydanticCustomError:
+        raise bad_request("metadata.temp_budget_increase must be a number.", "metadata") from None
+    if until is not None and not isinstance(until, str):
+        raise bad_request("metadata.temp_budget_expiry must be a string.", "metadata")
+    left = {name: value for name, value in metadata.items() if name not in RAISE_FIELDS}
+    return {**found, **fields, "metadata": left}
 
 
 def with_defaults(fields: dict[str, Any], money: MoneySettings) -> dict[str, Any]:
@@ -238,9 +266,44 @@ def record_changes(fields: dict[str, Any], money: MoneySettings, now: datetime) 
         } or None
     if fields.get("key_type") is not None or "allowed_routes" in fields:
         kept |= _routes(fields)
+    if not fields.keys().isdisjoint(RAISE_FIELDS):
+        kept[RAISE_FIELD] = _raise(fields.get("temp_budget_increase"), fields.get("temp_budget_expiry"), now)
     if kept:
         changes["fields"] = kept
     return changes
+
+
+def check_raise(
+    record: KeyRecord, changes: dict[str, Any], shared: Limits | None, money: MoneySettings, now: datetime
+) -> None:
+    """Raises BadRequest where the key would have a raise, after these changes, that is over already, raises nothing, or raises
+    its budget too far. `shared` are the limits of the budget that it names.
+    """
+    kept = changes.get("fields", {})
+    raised = raise_of(record) if RAISE_FIELD not in kept else tuple(kept[RAISE_FIELD] or ()) or None
+    if raised is None or (RAISE_FIELD not in kept and "max_budget_nano" not in changes):
+        return
+    by, until_us = raised
+    if until_us <= us_of(now):
+        if raised == raise_of(record):
+            return  # as it was: somebody wrote back what he was shown
+        raise bad_request("temp_budget_expiry is over already. Nothing was changed.", "temp_budget_expiry")
+    own = changes.get("max_budget_nano", record.max_budget_nano)
+    limit = Limits(max_budget_nano=own).over(shared).max_budget_nano
+    if limit is None:
+        if RAISE_FIELD not in kept:
+            return
+        raise bad_request(
+            "temp_budget_increase raises a budget, and this key has none: give it max_budget. Nothing was changed.",
+            "temp_budget_increase",
+        )
+    bound = money.upperbound_key_params.get("max_budget")
+    if bound is not None and limit + by > nano_of(Decimal(str(bound)), "max_budget"):
+        raise bad_request(
+            "max_budget with temp_budget_increase is over max limit set in config - "
+            f"user_value={dollars_of(limit + by)}; max_value={bound}",
+            "temp_budget_increase",
+        )
 
 
 def check_key_text(key: str) -> str:
@@ -266,6 +329,32 @@ def _expires_us(written: str | None, now: datetime) -> int | None:
     if written is None or written == "-1":  # LiteLLM's word for never
         return None
     return us_of(expiry(checked_duration(written, "duration"), now))
+
+
+def _raise(increase: Decimal | None, until: str | None, now: datetime) -> list[int] | None:
+    """As a key's field keeps it. Raises BadRequest."""
+    if increase is None and until is None:
+        return None
+    if increase is None or until is None:
+        missing = RAISE_FIELDS[0 if increase is None else 1]
+        raise bad_request("temp_budget_increase and temp_budget_expiry must be set together.", missing)
+    return [nano_of(increase, "temp_budget_increase"), _until_us(until, now)] if increase else None
+
+
+def _until_us(written: str, now: datetime) -> int:
+    """A moment (of UTC, where it says no zone), or a duration from now on. Raises BadRequest."""
+    try:
+        moment = datetime.fromisoformat(written)
+    except ValueError:
+        try:
+            return us_of(expiry(parse_duration(written), now))
+        except (ValueError, OverflowError):
+            message = f"Invalid temp_budget_expiry '{written}'. Use a moment like '2026-12-01T00:00:00Z', or '10d'."
+            raise bad_request(message, "temp_budget_expiry") from None
+    try:
+        return us_of(moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC))
+    except OverflowError:
+        raise bad_request(f"Invalid temp_budget_expiry '{written}'.", "temp_budget_expiry") from None
 
 
 def _budget_period(written: str | None, money: MoneySettings, now: datetime) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from tollway.admin import LiveSpend
 from tollway.admin.border import MASTER_USER, dollars_of, iso, iso_z, spent_dollars, us_of
 from tollway.admin.limit_requests import shown_model_budgets
 from tollway.storage import KeyRecord
-from tollway.storage.people import key_limits
+from tollway.storage.people import key_limits, raise_of
 
 _ROUTER_SETTINGS: dict[str, Any] = {
     **dict.fromkeys(
@@ -252,7 +252,10 @@ def _windows(record: KeyRecord) -> list[dict[str, Any]] | None:
 def _metadata(record: KeyRecord) -> dict[str, Any]:
     """With what LiteLLM keeps in it for want of a column."""
     more = ("model_rpm_limit", "model_tpm_limit", "tags")
-    return record.metadata | {name: record.fields[name] for name in more if record.fields.get(name)}
+    shown = record.metadata | {name: record.fields[name] for name in more if record.fields.get(name)}
+    if (raised := raise_of(record)) is not None:
+        shown |= {"temp_budget_increase": dollars_of(raised[0]), "temp_budget_expiry": iso(raised[1])}
+    return shown
 
 
 def _key_type(record: KeyRecord) -> str:

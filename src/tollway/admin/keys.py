@@ -34,6 +34,7 @@ from tollway.admin.key_requests import (
     UpdateKeyRequest,
     check_bounds,
     check_key_text,
+    check_raise,
     given,
     grace_until,
     record_changes,
@@ -324,8 +325,11 @@ async def update(request: Request, body: UpdateKeyRequest) -> dict[str, Any]:
         belongings = {"user_id": record.user_id, "team_id": record.team_id, "organization_id": record.organization_id}
         same = {name for name, value in belongings.items() if name in fields and fields[name] == value}
         _refuse_for_admins(fields, {"spend", "budget_id", "permissions", *belongings} - same, also_null=True)
-    _check_belongings(fields, await people_of(request))
+    people = await people_of(request)
+    _check_belongings(fields, people)
     changes = record_changes(fields, office.config.money, office.now())
+    shared = people.limits_of(fields.get("budget_id", record.fields.get("budget_id")))
+    check_raise(record, changes, shared, office.config.money, office.now())
     if body.key is None:
         changes.pop("key_alias", None)  # it said which key, not how to call it
     changed = await _change(request, record, changes)
@@ -420,9 +424,13 @@ async def _regenerate(request: Request, named: str, body: RegenerateKeyRequest) 
     if not principal_of(request).is_admin:
         belongings = ("spend", "budget_id", "permissions", "user_id", "team_id", "organization_id")
         _refuse_for_admins(fields, belongings, also_null=True)
-    _check_belongings(fields, await people_of(request))
+    people = await people_of(request)
+    _check_belongings(fields, people)
     check_bounds(fields, office.config.money)
     changes = record_changes(fields, office.config.money, now)
+    if before is not None:
+        shared = people.limits_of(fields.get("budget_id", before.fields.get("budget_id")))
+        check_raise(before, changes, shared, office.config.money, now)
     if "fields" in changes and (before is None or KEY_ACCOUNT_FIELD not in before.fields):
         changes["fields"] = _with_account(changes["fields"])
     if before is not None and not principal_of(request).is_admin and before.user_id != principal_of(request).user_id:

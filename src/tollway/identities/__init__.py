@@ -20,16 +20,15 @@ from msgspec import DecodeError, Struct, json, structs
 from tollway.config.settings import Config, JwtSettings
 from tollway.errors import ExpiredKey, Forbidden, KeysMissing, StorageError, Unauthenticated, Unavailable
 from tollway.identities.claims import Identity, identity_in
-from tollway.identities.signing_keys import DISCOVERY, SigningKeys
+from tollway.identities.signing_keys import SigningKeys
+from tollway.openid import ALGORITHMS, DISCOVERY
 from tollway.snapshot import Bearer, Caller, Key
 from tollway.storage import KeyRecord, Storage
 from tollway.storage.people import EntityExists, Member, People, Team, User
-from tollway.upstream.wire import Tls, Upstream
+from tollway.upstream.wire import Upstream, trusting
 
 log = logging.getLogger("tollway")
 
-#: By a secret that both sides know nothing is signed here: whoever can check such a token can make one.
-ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
 TOKEN_BYTES_MAX = 32_768
 #: Tokens, and those whom they name, that are kept; the one that was shown longest ago goes first.
 TOKENS_MAX = 10_000
@@ -78,7 +77,7 @@ class Identities:
         self._wall = wall
         self._monotonic = monotonic
         self._access = config.access
-        self._tls = tls_of(config)
+        self._tls = trusting(config.network.ssl_verify)
         self._rules_read = self._rules(config)
         self._sources: dict[str, SigningKeys] = {}
         self._issuers = self._read(config)
@@ -309,12 +308,6 @@ class TokenCallers:
         if identity.role:
             key.role = identity.role
         return key
-
-
-def tls_of(config: Config) -> Tls:
-    """How servers are trusted that no model_list entry speaks for."""
-    verify = config.network.ssl_verify
-    return Tls(verify=verify is not False, ca_file=verify if isinstance(verify, str) else None)
 
 
 def _parts(token: bytes) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

@@ -10,6 +10,7 @@ from msgspec import Struct, structs
 
 from tollway.config.settings import JwtSettings
 from tollway.errors import Forbidden
+from tollway.openid import claim
 
 TEAM_ROLE = "team"
 PROXY_ADMIN = "proxy_admin"
@@ -112,17 +113,7 @@ def _with_scopes(identity: Identity, scopes: tuple[str, ...], settings: JwtSetti
 
 
 def _at(claims: Mapping[str, Any], path: str | None) -> Any:
-    """The claim of a name, or at a path with dots ("resource_access.llm.roles"); None where there is none."""
-    if not path:
-        return None
-    if path in claims:
-        return claims[path]
-    found: Any = claims
-    for part in path.split("."):
-        if not isinstance(found, Mapping):
-            return None
-        found = found.get(part)
-    return found
+    return claim(claims, path) if path else None
 
 
 def _name(claims: Mapping[str, Any], path: str | None) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tollway.errors import UpstreamError
+from tollway.openid import DISCOVERY
 from tollway.providers.tokens import answer, ask
 from tollway.upstream.wire import Tls, Upstream
 
@@ -21,7 +22,6 @@ RETRY_S = 10.0
 FETCH_S_MAX = 10.0
 KEYS_MAX = 200
 WHO = "the issuer of tokens"
-DISCOVERY = "/.well-known/openid-configuration"
 
 
 class SigningKeys:

@@ -22,7 +22,7 @@ from tollway import __version__
 from tollway.calls import Secret
 from tollway.config.settings import ModelEntry
 from tollway.errors import ConfigError, UpstreamAccountError, UpstreamBroken, UpstreamError, UpstreamFailed
-from tollway.upstream.wire import Deadlines, Origin, Tls, Upstream, WireRequest
+from tollway.upstream.wire import Deadlines, Origin, Tls, Upstream, WireRequest, trusting
 
 #: A token that lasts no longer than this is renewed, or than a third of its life; for one that lasts no longer than that, or
 #: a tenth, calls wait.
@@ -119,13 +119,7 @@ class TokenSigner:
 
 def tls_of(entry: ModelEntry) -> Tls:
     """How the entry trusts servers: its sign-in is trusted alike."""
-    verify = entry.ssl_verify
-    return Tls(
-        verify=verify is not False,
-        ca_file=verify if isinstance(verify, str) else None,
-        cert_file=entry.ssl_certificate,
-        key_file=entry.ssl_key,
-    )
+    return trusting(entry.ssl_verify, cert_file=entry.ssl_certificate, key_file=entry.ssl_key)
 
 
 def form(

@@ -29,6 +29,8 @@ DEPLOYMENT_SCOPE = "deployment"
 KEY_ACCOUNT_FIELD = "account"
 #: The field of a key that somebody else got the text of than its user, and no administrator: it has none of its user's role.
 WITHOUT_ROLE_FIELD = "without_role"
+#: The field of a key whose budget is raised for a time: by how many nano-dollars, and until when, in microseconds of the epoch.
+RAISE_FIELD = "raise"
 #: Entries of the audit log that are read at once.
 AUDIT_ROWS_MAX = 1_000
 
@@ -331,6 +333,12 @@ def key_limits(record: KeyRecord) -> Limits:
         model_rpm=fields.get("model_rpm_limit") or {},
         model_tpm=fields.get("model_tpm_limit") or {},
     )
+
+
+def raise_of(record: KeyRecord) -> tuple[int, int] | None:
+    """By how many nano-dollars a key's budget is raised for a time, and until when; that may be over."""
+    raised = record.fields.get(RAISE_FIELD)
+    return (raised[0], raised[1]) if raised else None
 
 
 def _first(own: int | None, shared: int | None) -> int | None:

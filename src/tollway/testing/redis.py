@@ -11,7 +11,7 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-START_S_MAX = 20.0
+START_S_MAX = 60.0
 _RDB_OFF = ("--save", "", "--appendonly", "no")
 
 
@@ -52,7 +52,7 @@ class RedisServer:
     def ask(self, *words: str) -> bytes:
         """What it says to one command, as it comes in the first 64 KB. Raises OSError."""
         request = b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(w.encode()), w.encode()) for w in words)
-        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
             connection.sendall(request)
             return connection.recv(1 << 16)
 
@@ -60,7 +60,7 @@ class RedisServer:
         """As a machine that loses its power."""
         self._signal(signal.SIGKILL)
         assert self._process is not None
-        self._process.wait(10)
+        self._process.wait(30)
 
     def freeze(self) -> None:
         """It takes what it is sent and answers nothing, until `thaw`."""

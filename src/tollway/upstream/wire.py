@@ -17,6 +17,16 @@ class Tls(Value, frozen=True):
     key_file: str | None = None
 
 
+def trusting(verify: bool | str | None, *, cert_file: str | None = None, key_file: str | None = None) -> Tls:
+    """By what a setting says: `verify` False trusts anyone, a text is the path of a bundle, anything else the usual one."""
+    return Tls(
+        verify=verify is not False,
+        ca_file=verify if isinstance(verify, str) else None,
+        cert_file=cert_file,
+        key_file=key_file,
+    )
+
+
 class Origin(HashedValue, frozen=True):
     """Who is called: connections to equal origins are shared."""
 

@@ -23,8 +23,9 @@ from tollway.calls import Secret
 from tollway.config.settings import NetworkSettings, SignInSettings
 from tollway.config.sign_in import ROLES
 from tollway.errors import UpstreamError
+from tollway.openid import ALGORITHMS, DISCOVERY, claim
 from tollway.providers.tokens import answer, ask
-from tollway.upstream.wire import Tls, Upstream, WireRequest
+from tollway.upstream.wire import Upstream, WireRequest, trusting
 
 GOOGLE_ISSUER = "https://accounts.google.com"
 MICROSOFT_ISSUER = "https://login.microsoftonline.com/{tenant}/v2.0"
@@ -37,8 +38,6 @@ KEYS_AGAIN_S = 60
 #: A provider that could not be read is left alone for so long: strangers must not make us ask it all the time.
 PAUSE_S = 5
 LEEWAY_S = 60
-#: Signatures that only the provider can make: never "none", never one made with the client's secret.
-ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
 CLAIM_CHARACTERS_MAX = 512
 
 
@@ -158,8 +157,7 @@ class Client:
 
     def __init__(self, upstream: Upstream, network: NetworkSettings) -> None:
         self._upstream = upstream
-        verify = network.ssl_verify
-        self._tls = Tls(verify=verify is not False, ca_file=verify if isinstance(verify, str) else None)
+        self._tls = trusting(network.ssl_verify)
         self._known: dict[str, _Metadata] = {}
         self._failed: dict[str, tuple[float, SignInFailed]] = {}
 
@@ -317,7 +315,7 @@ class Client:
         return found
 
     async def _published(self, provider: Provider, issuer: str, now_s: float) -> _Metadata:
-        said = await self._ask(provider, "GET", f"{issuer}/.well-known/openid-configuration")
+        said = await self._ask(provider, "GET", issuer + DISCOVERY)
         issued = said.get("issuer")
         # Microsoft answers for a tenant by its id, whatever name it was asked by; its own host says so.
         named = provider.name == "microsoft" and isinstance(issued, str) and _same_host(issued, issuer)
@@ -372,16 +370,6 @@ def role_of(provider: Provider, claims: Mapping[str, Any]) -> str | None:
         return provider.role_otherwise
     said = _words(claim(claims, provider.role_attribute)) if provider.role_attribute is not None else set()
     return next((role for role in ROLES if role in said), provider.role_otherwise)
-
-
-def claim(claims: Mapping[str, Any], path: str) -> Any:
-    """A claim by its name; "a.b" is one inside another, unless there is one of that very name."""
-    if path in claims:
-        return claims[path]
-    found: Any = claims
-    for name in path.split("."):
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return found
 
 
 def _agrees(id_token: str, claims: Mapping[str, Any], provider: Provider, nonce: str) -> None:

@@ -6,10 +6,13 @@ Columns were taken from its schema of 1.106.2 (2026-11-21); an older database ha
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 from tollway.errors import StorageError
 from tollway.storage import shown_url
+
+if TYPE_CHECKING:  # an extra's, loaded with the first database
+    from psycopg.sql import Composed
 
 Row = dict[str, Any]
 
@@ -76,27 +79,28 @@ class LiteLLMDatabase:
         """How many rows a table has; 0 where there is no such table."""
         if table not in self.tables:
             return 0
-        return int(self._query(f'SELECT count(*) FROM "{table}"')[0]["count"])  # noqa: S608  a name of its catalog
+        return int(self._query(_statement("SELECT count(*) FROM {}", table))[0]["count"])
 
     def rows(self, table: str) -> list[Row]:
         """All rows of a table of which there are few enough to hold: keys, teams, users."""
-        return self._query(f'SELECT * FROM "{table}"') if table in self.tables else []  # noqa: S608
+        return self._query(_statement("SELECT * FROM {}", table)) if table in self.tables else []
 
     def stream(self, table: str, order: str, *, since: object = None, without: tuple[str, ...] = ()) -> Iterator[Row]:
         """The rows of a table in the order of a column, those from `since` on, a few thousand at a time. `without`: columns
         that are not read.
         """
         from psycopg.rows import dict_row
+        from psycopg.sql import SQL, Identifier
 
         if table not in self.tables:
             return
         found = self._query(
             "SELECT attname AS name FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped",
-            (f'"{table}"',),
+            (Identifier(table).as_string(),),
         )
-        columns = ", ".join(f'"{one["name"]}"' for one in found if one["name"] not in without)
-        where = f' WHERE "{order}" >= %s' if since is not None else ""
-        statement = f'SELECT {columns} FROM "{table}"{where} ORDER BY "{order}"'  # noqa: S608  names of its catalog
+        columns = SQL(", ").join(Identifier(one["name"]) for one in found if one["name"] not in without)
+        where = _statement(" WHERE {} >= %s", order) if since is not None else SQL("")
+        statement = SQL("SELECT {} FROM {}{} ORDER BY {}").format(columns, Identifier(table), where, Identifier(order))
         try:
             with self._connection.cursor(name="stream", row_factory=dict_row) as cursor:
                 cursor.itersize = ROWS_READ_MAX
@@ -109,7 +113,7 @@ class LiteLLMDatabase:
             return 0
         if since is None:
             return self.count(table)
-        found = self._query(f'SELECT count(*) FROM "{table}" WHERE "{order}" >= %s', (since,))  # noqa: S608
+        found = self._query(_statement("SELECT count(*) FROM {} WHERE {} >= %s", table, order), (since,))
         return int(found[0]["count"])
 
     def calls_of_day(self, day: str) -> int:
@@ -117,10 +121,10 @@ class LiteLLMDatabase:
         table = "LiteLLM_DailyUserSpend"
         if table not in self.tables:
             return 0
-        found = self._query(f'SELECT sum(api_requests) AS calls FROM "{table}" WHERE date = %s', (day,))  # noqa: S608
+        found = self._query(_statement("SELECT sum(api_requests) AS calls FROM {} WHERE date = %s", table), (day,))
         return int(found[0]["calls"] or 0)
 
-    def _query(self, statement: str, values: tuple[object, ...] = ()) -> list[Row]:
+    def _query(self, statement: LiteralString | Composed, values: tuple[object, ...] = ()) -> list[Row]:
         from psycopg.rows import dict_row
 
         try:
@@ -128,6 +132,13 @@ class LiteLLMDatabase:
                 return cursor.execute(statement, values).fetchall()
         except self._errors as error:
             raise StorageError(f"The database {self.shown} cannot be read: {_told(error)}") from error
+
+
+def _statement(text: LiteralString, *names: str) -> Composed:
+    """Names of tables and columns in the places of `{}`, quoted as names are; values stay `%s`."""
+    from psycopg.sql import SQL, Identifier
+
+    return SQL(text).format(*(Identifier(name) for name in names))
 
 
 def _told(error: Exception) -> str:
