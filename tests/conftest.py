@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from hypothesis import HealthCheck, settings
 
 # Whatever is compiled in this checkout, tests are of the Python, unless they are told otherwise (`make test-compiled`).
 os.environ.setdefault("TOLLWAY_COMPILED", "0")
+
+# What a shell starts in the background ignores SIGINT, and so would every process that a test starts and interrupts.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from tollway.compiled import is_compiled
 from tollway.testing.gateway import SmallGateway

@@ -32,6 +32,18 @@ async def test_health_says_which_deployments_answered(ask: Asking) -> None:
     assert (await ask.get("/health", model_id="d1")).json()["unhealthy_count"] == 0
 
 
+async def test_a_test_event_for_what_is_not_there_is_refused_by_its_name(ask: Asking, office: FakeOffice) -> None:
+    office.exporters = ("console",)
+    for service, word in (("slack", "'slack' is not there"), ("console", "'console' takes no test event")):
+        answer = await ask.get("/health/services", service=service)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["param"], error["code"]) == (422, "service", "422")
+        assert word in error["message"]
+        assert "console" in error["message"]
+    assert (await ask.get("/health/services")).status_code == 422
+    assert (await ask.get("/health/services", key=None, service="slack")).status_code == 401
+
+
 async def test_a_configuration_that_was_refused_and_limits_that_are_not_shared_are_told(
     ask: Asking, office: FakeOffice
 ) -> None:

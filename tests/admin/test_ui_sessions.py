@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from httpx import ASGITransport, AsyncClient, Response
+from msgspec.structs import replace
 
 from tollway.admin import build
 from tollway.admin.dashboard.pace import FAILURES_OF_ALL_PER_MINUTE_MAX, FAILURES_PER_MINUTE_MAX
@@ -265,6 +266,53 @@ async def test_many_addresses_together_wait_too(office: FakeOffice) -> None:
         async with AsyncClient(transport=transport, base_url="http://gateway") as client:
             statuses.append((await sign_in(client, "wrong")).status_code)
     assert statuses == [*[401] * FAILURES_OF_ALL_PER_MINUTE_MAX, 429]
+
+
+def behind_a_proxy(office: FakeOffice) -> AsyncClient:
+    """A gateway that believes its proxy, which is everybody's peer."""
+    access = replace(office.config.access, forwarded_for=True)
+    office.config = replace(office.config, access=access)
+    return client_of(office, "10.0.0.1")
+
+
+async def fails_for(client: AsyncClient, *forwarded: str) -> int:
+    """A wrong password; `forwarded` are the headers `x-forwarded-for`, as the gateway gets them."""
+    headers = [*OWN.items(), *(("x-forwarded-for", one) for one in forwarded)]
+    return (await client.post("/ui/api/session", json={"password": "wrong"}, headers=headers)).status_code
+
+
+async def test_people_behind_one_proxy_do_not_wait_for_each_other_where_it_says_who_they_are(
+    office: FakeOffice,
+) -> None:
+    async with behind_a_proxy(office) as client:
+        for _ in range(FAILURES_PER_MINUTE_MAX):
+            assert await fails_for(client, "198.51.100.1") == 401
+        assert await fails_for(client, "198.51.100.1") == 429
+        for other in ("198.51.100.2", "2001:db8::1", "[2001:db8::2]:4711", "198.51.100.3:4711"):
+            assert await fails_for(client, other) == 401
+        assert await fails_for(client) == 401  # without a word of the proxy's its own address counts
+
+
+async def test_who_writes_other_addresses_into_the_header_is_counted_by_what_the_proxy_saw(office: FakeOffice) -> None:
+    async with behind_a_proxy(office) as client:
+        for number in range(FAILURES_PER_MINUTE_MAX - 1):
+            assert await fails_for(client, f"192.0.2.{number}, 198.51.100.1") == 401
+        assert await fails_for(client, "192.0.2.9", "198.51.100.1:5000") == 401
+        assert await fails_for(client, "192.0.2.10,198.51.100.1") == 429
+
+
+async def test_what_is_no_address_is_counted_for_the_proxy(office: FakeOffice) -> None:
+    async with behind_a_proxy(office) as client:
+        for wrong in ("unknown", "", "198.51.100.1, _hidden", "fe80::1%25eth0", "a" * 9_000):
+            assert await fails_for(client, wrong) == 401
+        assert await fails_for(client, "1.2.3.4.5") == 429
+        assert await fails_for(client, "198.51.100.1") == 401
+
+
+async def test_unless_it_is_set_nobody_is_believed_who_says_another_address(client: AsyncClient) -> None:
+    for number in range(FAILURES_PER_MINUTE_MAX):
+        assert await fails_for(client, f"198.51.100.{number}") == 401
+    assert await fails_for(client, "198.51.100.99") == 429
 
 
 async def test_signing_in_forgets_the_failures_before(client: AsyncClient) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from tollway.config.changes import Changes, changes
 from tollway.config.settings import Config
 from tollway.errors import ConfigError
 
-from .conftest import STRONG, Start, ask, until
+from .conftest import HANGS_S, STRONG, Start, ask, until
 
 ENTRY = "  - model_name: {}\n    litellm_params: {{model: openai/gpt-4o}}\n"
 
@@ -64,19 +65,25 @@ async def gateway(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     for name, seconds in (("LOOK_S", 0.02), ("LOOK_AGAIN_S", 0.02), ("SETTLED_S", 0.06), ("SETTLED_S_MAX", 0.5)):
         monkeypatch.setattr(reloading, name, seconds)
     gateway = Gateway(await asyncio.to_thread(load, str(path), environ={}))
-    watching = asyncio.create_task(Reloading(gateway, lambda: load(str(path), environ={})).watch())
-    await asyncio.sleep(0.2)
+    reload = Reloading(gateway, lambda: load(str(path), environ={}))
+    watching = asyncio.create_task(reload.watch())
+    await becomes_true(lambda: reload._known and not reload._turn.locked())
     yield gateway
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
 
 
+async def becomes_true(true: Callable[[], object]) -> None:
+    async with asyncio.timeout(HANGS_S):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
 async def becomes(gateway: Gateway, *models: str) -> None:
-    for _ in range(500):
-        if gateway.models == list(models):
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError(f"{gateway.models} in force, not {models}; refused: {gateway.refused}")
+    try:
+        await becomes_true(lambda: gateway.models == list(models))
+    except TimeoutError:
+        raise AssertionError(f"{gateway.models} in force, not {models}; refused: {gateway.refused}") from None
 
 
 async def test_a_file_that_is_written_again_is_put_in_force_and_one_line_says_what_changed(
@@ -85,7 +92,7 @@ async def test_a_file_that_is_written_again_is_put_in_force_and_one_line_says_wh
     caplog.set_level(logging.INFO)
     path.write_text(listing("new", "newer", rest="router_settings: {num_retries: 5}\n"))
     await becomes(gateway, "new", "newer")
-    await asyncio.sleep(0)
+    await becomes_true(lambda: caplog.messages)
     (said,) = caplog.messages
     assert said == (
         "the configuration was reloaded (files changed): models added: new, newer; models removed: old; "
@@ -130,7 +137,11 @@ async def test_included_files_are_watched_also_those_that_come_later(gateway: Ga
     await becomes(gateway, "old", "other")
 
 
-async def test_a_file_that_is_still_being_written_is_not_read(gateway: Gateway, path: Path) -> None:
+async def test_a_file_that_is_still_being_written_is_not_read(
+    gateway: Gateway, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, seconds in (("SETTLED_S", 1.0), ("SETTLED_S_MAX", 60.0)):  # a pause of this machine is no end
+        monkeypatch.setattr(reloading, name, seconds)
     with path.open("w") as file:
         for name in "abcdef":
             file.write(listing("a") if name == "a" else ENTRY.format(name))
@@ -142,12 +153,11 @@ async def test_a_file_that_is_still_being_written_is_not_read(gateway: Gateway, 
 
 
 async def test_a_file_that_never_comes_to_rest_is_read_all_the_same(gateway: Gateway, path: Path) -> None:
-    for i in range(100):
-        path.write_text(listing("busy") + f"# {i}\n")
-        await asyncio.sleep(0.02)
-        if gateway.models == ["busy"]:
-            return
-    raise AssertionError("it was not read")
+    lines = count()
+    async with asyncio.timeout(HANGS_S):
+        while gateway.models != ["busy"]:
+            path.write_text(listing("busy") + f"# {next(lines)}\n")
+            await asyncio.sleep(0.02)
 
 
 async def test_a_touched_file_that_says_the_same_changes_nothing(gateway: Gateway, path: Path) -> None:
@@ -162,6 +172,7 @@ async def test_a_bad_file_is_named_once_with_line_and_reason_and_a_mended_one_is
 ) -> None:
     caplog.set_level(logging.INFO)
     path.write_text(listing("new", rest="router_setings: {}\n"))
+    await becomes_true(lambda: caplog.messages)
     await asyncio.sleep(0.4)
     assert gateway.models == ["old"]
     (problem,) = gateway.refused
@@ -170,31 +181,26 @@ async def test_a_bad_file_is_named_once_with_line_and_reason_and_a_mended_one_is
         f"the configuration was not reloaded, the one before stays in force (files changed): {problem}"
     ]
     path.write_text("model_list: [\n")  # another mistake, in YAML itself
+    await becomes_true(lambda: len(caplog.messages) > 1)
     await asyncio.sleep(0.4)
     assert len(caplog.messages) == 2
     assert f"{path}:" in gateway.refused[0]
     path.write_text(listing("old"))  # as it was
-    for _ in range(100):
-        if not gateway.refused:
-            break
-        await asyncio.sleep(0.02)
-    assert gateway.refused == []
+    await becomes_true(lambda: not gateway.refused)
     path.write_text(listing("mended"))
     await becomes(gateway, "mended")
 
 
 async def test_a_file_that_is_gone_or_cannot_be_bound_leaves_the_old_one_in_force(gateway: Gateway, path: Path) -> None:
     path.write_text("")
-    await asyncio.sleep(0.4)
-    assert gateway.refused == [f"{path}: is empty"]
+    await becomes_true(lambda: gateway.refused == [f"{path}: is empty"])
     path.unlink()
     await asyncio.sleep(0.8)
     assert gateway.models == ["old"]
     assert str(path) in gateway.refused[0]
     gateway.unable = True
     path.write_text(listing("unbound"))
-    await asyncio.sleep(0.4)
-    assert gateway.refused == ["config.yaml:2: cannot be bound"]
+    await becomes_true(lambda: gateway.refused == ["config.yaml:2: cannot be bound"])
     gateway.unable = False
     path.write_text(listing("bound"))
     await becomes(gateway, "bound")
@@ -204,11 +210,7 @@ async def test_what_only_a_start_takes_up_is_named(
     gateway: Gateway, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path.write_text(listing("old", rest="tollway: {journal_mb_max: 64, log_level: DEBUG, output_tokens_floor: 5}\n"))
-    for _ in range(100):
-        if gateway.config.money.output_tokens_floor == 5:
-            break
-        await asyncio.sleep(0.02)
-    await asyncio.sleep(0.02)
+    await becomes_true(lambda: gateway.config.money.output_tokens_floor == 5 and caplog.records)
     (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert warning == "taken up by the next start only: logs.level, storage.journal_mb_max"
 

@@ -84,6 +84,7 @@ SETTINGS = [
     ("general_settings", "enable_jwt_auth", "true", "access.jwt_enabled", True),
     ("general_settings", "litellm_jwtauth", "{user_id_jwt_field: login, team_ids_jwt_field: groups, user_id_upsert: true}",
      "access.jwt", JwtSettings(user_claim="login", teams_claim="groups", makes_users=True)),
+    ("general_settings", "use_x_forwarded_for", "true", "access.forwarded_for", True),
     ("general_settings", "public_routes", "[/v1/models, /v1/chat/completions]", "access.public_routes",
      ("/v1/models", "/v1/chat/completions")),
     ("general_settings", "database_url", "postgresql://u:p@h/d", "storage.database_url", Secret("postgresql://u:p@h/d")),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import secrets
 import subprocess
@@ -18,6 +17,8 @@ import pytest
 import yaml
 from nacl.secret import SecretBox
 from psycopg.types.json import Jsonb
+
+from tollway.testing.postgres import PostgresServer
 
 from .gateway import GPT_4O_USD, ROWS_S_MAX, TOLLWAY, Gateway, configuration
 from .installed import install_litellm_schema
@@ -239,15 +240,8 @@ def calls(database: Database) -> None:
 
 
 @pytest.fixture(scope="module")
-def postgres() -> Iterator[Any]:
-    """The storages' own server; rooms of tests do not import each other."""
-    place = Path(__file__).parents[1] / "storage" / "server.py"
-    spec = importlib.util.spec_from_file_location("server_of_the_storages", place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    server = module.Server()
+def postgres() -> Iterator[PostgresServer]:
+    server = PostgresServer()
     server.start()
     yield server
     server.stop()
@@ -260,7 +254,7 @@ def migrations(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture
-def litellm(postgres: Any, migrations: Path) -> Iterator[Database]:
+def litellm(postgres: PostgresServer, migrations: Path) -> Iterator[Database]:
     database = Database(postgres.new_database(), migrations)
     fill(database)
     yield database
@@ -486,7 +480,7 @@ def test_a_database_that_is_not_there_is_said_in_one_line(url: str, said: str, c
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_database_that_is_not_litellms_is_refused(postgres: Any, tmp_path: Path) -> None:
+def test_a_database_that_is_not_litellms_is_refused(postgres: PostgresServer, tmp_path: Path) -> None:
     done = Target(tmp_path, {"model_list": []}).run(
         "import", "litellm", "--config", "config.yaml", "--database-url", postgres.new_database()
     )

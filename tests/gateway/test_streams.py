@@ -196,7 +196,7 @@ async def test_a_provider_that_breaks_after_content_gives_the_client_an_error_ev
         exchange = gateway.begin(key=key, stream=True, fallbacks=["other"])
         await _until(lambda: exchange.answer.pieces)
         if type == "timeout_error":
-            await _until(lambda: gateway.upstream.waits)
+            await _until(lambda: gateway.upstream.requests and gateway.upstream.requests[0].paused)
         gateway.clock.advance(7_000)
         answer = await asyncio.wait_for(exchange.done(), 30)
         assert answer.status == 200
@@ -221,7 +221,7 @@ async def test_a_provider_that_breaks_before_content_is_replaced_by_the_fallback
         gateway.upstream.reply_to(None, chat_stream("other ", "words"), host="other.example")
         exchange = gateway.begin(key=key, stream=True, fallbacks=["other"], num_retries=0)
         if type == "timeout_error":
-            await _until(lambda: gateway.upstream.waits)
+            await _until(lambda: gateway.upstream.requests and gateway.upstream.requests[0].paused)
         gateway.clock.advance(7_000)
         answer = await asyncio.wait_for(exchange.done(), 30)
         assert answer.text == "other words"
@@ -237,7 +237,7 @@ async def test_usage_said_before_the_break_is_charged_but_no_less_output_than_wa
     early = chat_event("x" * 400, output_tokens=1)
     gateway.upstream.reply_to(None, FakeReply.stream(early, Gate()), FakeReply.stream(early, Cut()))
     exchange = gateway.begin(key=key, stream=True)
-    await _until(lambda: exchange.answer.pieces and gateway.upstream.waits)
+    await _until(lambda: exchange.answer.pieces and gateway.upstream.requests[0].paused)
     gateway.clock.advance(7_000)
     await exchange.done()
     record = await the_record(gateway, key)

@@ -18,6 +18,7 @@ import uvloop
 
 from tollway.calls import ledger_key_of
 from tollway.storage import KEY_SCOPE, SpendFilter, open_storage
+from tollway.testing.machine import slowness
 
 from .world import Answer, Client, Gateway, Provider, cost_of, quantile, read_storage
 
@@ -36,6 +37,7 @@ FIRST_AWAY_AFTER_S, AWAY_AFTER_S = (2.0, 4.0), (6.0, 12.0)
 AWAY_S = (2.0, 6.0)
 #: So long after a worker's death the others have leased what its clients spend.
 SETTLED_S = 5.0
+#: On a quiet machine.
 LATENCY_S_P99, LATENCY_S_MAX = 1.0, 5.0
 
 
@@ -122,6 +124,7 @@ def prove(folder: Path, server: Any, url: str, *, calls: int, outages: int, seed
                 await asyncio.to_thread(gateway.manage, "/team/new", {"team_id": "team", "max_budget": 1_000.0})
                 keys = await run.make_keys()
                 await asyncio.sleep(2.5 * slowness())  # by then every worker knows them
+                slower = slowness()
                 began = time.monotonic()
                 await run.all_calls(keys, outages=outages)
                 took_s = time.monotonic() - began
@@ -130,7 +133,7 @@ def prove(folder: Path, server: Any, url: str, *, calls: int, outages: int, seed
                 gateway.kill()
         tell(run, took_s)
         await check_money(run, url)
-        check_waiting(run)
+        check_waiting(run, slower=max(slower, slowness()))
         assert not list((folder / "host" / "journal").glob("*.log")), gateway.said()[-4_000:]
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -186,7 +189,7 @@ async def check_money(run: Run, url: str) -> None:
     assert sum(group.spend_nano for group in by_key) == sums["global", ""]
 
 
-def check_waiting(run: Run) -> None:
+def check_waiting(run: Run, *, slower: float) -> None:
     statuses = Counter(answer.status for answer in run.answers)
     for answer in run.answers:
         if answer.status not in (0, 200):
@@ -196,8 +199,8 @@ def check_waiting(run: Run) -> None:
         [answer.seconds for answer in run.answers if answer.status],
         [answer.seconds for answer in run.answers if answer.status and run.is_away(answer)],
     ):
-        assert quantile(seconds, 0.99) < LATENCY_S_P99
-        assert max(seconds) < LATENCY_S_MAX
+        assert quantile(seconds, 0.99) < LATENCY_S_P99 * slower
+        assert max(seconds) < LATENCY_S_MAX * slower
 
 
 def test_calls_while_a_worker_and_the_database_are_killed_are_each_charged_once(

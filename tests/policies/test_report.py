@@ -3,8 +3,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 import tollway
+from tollway.calls import Secret
+from tollway.config.settings import AccessSettings, Config
 from tollway.ledger.record import CallRecord
+from tollway.testing.gateway import MASTER_KEY, SmallGateway, chat_reply
 
 
 def test_a_record_is_written_field_by_field_in_the_order_of_its_fields() -> None:
@@ -24,3 +29,22 @@ def test_a_record_is_written_field_by_field_in_the_order_of_its_fields() -> None
         "kept": "body_ref", "tuple": "charges", "": "",
     }  # fmt: skip
     assert [aliases.get(name, name) for name in names] == list(CallRecord.__struct_fields__)
+
+
+@pytest.mark.parametrize(
+    ("believed", "forwarded", "written"),
+    [
+        (True, {"x-forwarded-for": "192.0.2.7, 198.51.100.1"}, "198.51.100.1"),
+        (True, {}, "203.0.113.9"),
+        (False, {"x-forwarded-for": "198.51.100.1"}, "203.0.113.9"),
+    ],
+)
+async def test_a_row_says_who_called_and_believes_a_proxy_only_where_it_is_told_to(
+    tmp_path: Path, believed: bool, forwarded: dict[str, str], written: str
+) -> None:
+    access = AccessSettings(master_key=Secret(MASTER_KEY), forwarded_for=believed)
+    async with SmallGateway(tmp_path, config=Config(access=access)) as gateway:
+        gateway.upstream.reply_to(None, chat_reply())
+        assert (await gateway.ask(headers=forwarded)).status == 200
+        (record,) = await gateway.records()
+        assert record.client_ip == written

@@ -6,22 +6,21 @@ from pathlib import Path
 import pytest
 
 from tollway.storage import Storage, open_storage
+from tollway.testing.postgres import PostgresServer
 from tollway.testing.storage import MemoryStorage
-
-from .server import Server
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
+def server() -> Iterator[PostgresServer]:
     """A PostgreSQL of the tests' own."""
-    server = Server()
+    server = PostgresServer()
     server.start()
     yield server
     server.stop()
 
 
 @pytest.fixture
-def postgres_url(server: Server) -> str:
+def postgres_url(server: PostgresServer) -> str:
     """A new, empty database."""
     return server.new_database()
 

@@ -11,6 +11,7 @@ from tollway.calls import Secret
 from tollway.config.settings import AccessSettings, Config, StorageSettings
 from tollway.ledger.leases import LeasedBudgets
 from tollway.storage import KEY_SCOPE
+from tollway.testing.machine import slowness
 
 from .samples import a_key, token
 
@@ -31,11 +32,12 @@ async def test_a_key_made_on_one_host_is_known_on_the_other_within_two_seconds(
 ) -> None:
     one, two = await a_gateway(postgres_url, tmp_path / "one"), await a_gateway(postgres_url, tmp_path / "two")
     await one.storage.keys.create(a_key("a", max_budget_nano=1_000))
-    async with asyncio.timeout(2):
+    s_max = 2 * slowness()
+    async with asyncio.timeout(s_max):
         while token("a") not in two.snapshots.current.keys:
             await asyncio.sleep(0.01)
     await two.storage.keys.delete([token("a")])
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(s_max):
         while token("a") in one.snapshots.current.keys:
             await asyncio.sleep(0.01)
     await one.close()
@@ -64,7 +66,7 @@ async def test_two_hosts_share_one_budget_and_a_dead_ones_lease_counts_until_it_
     await asyncio.sleep(0.05)
     assert not waiting.done()
     await two.storage.leases.end(one.ledger.epoch)  # an administrator says that it will not come back
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         second = await waiting
     assert second.amount == 700
     for app in (one, two):

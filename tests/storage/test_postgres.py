@@ -23,9 +23,9 @@ from tollway.storage.people import AuditFilter, Team
 from tollway.storage.postgres import KEEPALIVE_S, UNACKNOWLEDGED_MS_MAX, _connect, without_foreign_words
 from tollway.storage.record import CallRecord
 from tollway.testing import FakeClock
+from tollway.testing.postgres import PostgresServer
 
 from .samples import a_call, a_key, token
-from .server import Server
 
 DAY_US = 86_400_000_000
 
@@ -153,13 +153,16 @@ def test_without_its_driver_one_line_says_what_to_install(tmp_path: Path) -> Non
     assert run.stdout == "StorageError A PostgreSQL database needs its driver: pip install 'tollway[postgres]'\n"
 
 
-async def test_keys_that_another_host_changes_are_told_of_at_once(postgres_url: str) -> None:
+async def test_keys_that_another_host_changes_are_told_of_at_once(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tollway.storage.postgres.TOLD_S_MAX", 300.0)  # and nobody looks by himself
     one, two = await open_storage(postgres_url), await open_storage(postgres_url)
     seen = await one.key_changes()
     waiting = asyncio.ensure_future(one.next_key_change(seen))
     for wanted in ("a", "b"):
         await two.keys.create(a_key(wanted))
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(30):
             seen = await waiting
         waiting = asyncio.ensure_future(one.next_key_change(seen))
     waiting.cancel()
@@ -277,15 +280,15 @@ async def test_rows_of_a_day_lie_in_a_partition_of_its_own_and_a_page_reads_the_
 
 
 @pytest.fixture
-def own_server() -> Iterator[Server]:
-    server = Server()
+def own_server() -> Iterator[PostgresServer]:
+    server = PostgresServer()
     server.start()
     yield server
     server.stop()
 
 
 async def test_a_server_that_is_killed_and_comes_back_loses_nothing_and_counts_nothing_twice(
-    own_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ledgers, "DRAIN_S", 0.005)
     monkeypatch.setattr(ledgers, "RETRY_S_MAX", 0.05)
@@ -343,7 +346,7 @@ async def _asked_again_and_again(storage: Any) -> None:
         await storage.keys.load_all()
 
 
-async def test_a_server_that_was_restarted_while_nothing_was_asked_is_not_an_error(own_server: Server) -> None:
+async def test_a_server_that_was_restarted_while_nothing_was_asked_is_not_an_error(own_server: PostgresServer) -> None:
     storage = await open_storage(own_server.new_database())
     await storage.keys.create(a_key("a"))
     await storage.keys.load_all()

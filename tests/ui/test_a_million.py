@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -16,6 +15,7 @@ from playwright.sync_api import Page, Request, expect
 
 from tollway.storage import open_storage
 from tollway.testing.machine import slowness
+from tollway.testing.postgres import PostgresServer
 
 from .conftest import OpenPage, Watch, configuration
 from .gateway import Gateway
@@ -52,17 +52,6 @@ SEARCHES: tuple[tuple[str, dict[str, str], bool], ...] = (
 )
 
 
-def postgres() -> Any:
-    """A PostgreSQL of the storage's tests, which are a folder of their own."""
-    place = Path(__file__).parents[1] / "storage" / "server.py"
-    spec = importlib.util.spec_from_file_location("tollway_tests_postgres", place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.Server()
-
-
 def in_a_thread(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """The browser keeps an event loop running in this one."""
     raised: list[BaseException] = []
@@ -86,7 +75,7 @@ def filled(
 ) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp(f"million-{request.param}")
     config = configuration(scripted.url)
-    server = postgres() if request.param == "postgres" else None
+    server = PostgresServer() if request.param == "postgres" else None
     where: str | Path = folder / "tollway.db"
     if server is not None:
         server.start()

@@ -318,7 +318,8 @@ def test_every_workers_calls_are_seen_live(
         key = gateway.new_key("for two workers")
         answers = 0
         deadline = time.monotonic() + 60.0
-        while answers < 8 and time.monotonic() < deadline:  # each on a connection of its own; the other worker knows the key after half a second
+        # Each on a connection of its own; the other worker knows the key after half a second.
+        while answers < 8 and time.monotonic() < deadline:
             answers += httpx.post(
                 f"{gateway.url}/v1/chat/completions",
                 json={"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]},

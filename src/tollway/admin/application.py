@@ -209,6 +209,7 @@ ROUTES = (
     Route("GET", "/utils/supported_openai_params", Access.KEY, rehearsals.supported_parameters),
     Route("POST", "/utils/token_counter", Access.KEY, calculate.count_tokens),
     Route("GET", "/health", Access.ADMIN, health.check),  # asks every provider, for money
+    Route("GET", "/health/services", Access.ADMIN, health.services),
     Route("POST", "/health/test_connection", Access.ADMIN, health.test_connection),
     Route("GET", "/health/liveliness", Access.PUBLIC, health.alive),
     Route("GET", "/health/liveness", Access.PUBLIC, health.alive),

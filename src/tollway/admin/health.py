@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Response
+from fastapi import Query, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
@@ -13,7 +13,7 @@ from tollway.admin import DeploymentHealth, Office, Trial
 from tollway.admin.border import bad_request, office_of
 from tollway.admin.entities import new_id
 from tollway.admin.limit_requests import plain
-from tollway.errors import StorageError
+from tollway.errors import Rejection, StorageError
 from tollway.storage.people import StoredModel
 
 
@@ -64,6 +64,18 @@ def _about(office: Office) -> dict[str, Any]:
     if (refused := office.config_refused) is not None:
         about["config"] = {"refused_at": refused.at.isoformat(), "problems": list(refused.problems)}
     return about
+
+
+async def services(request: Request, service: Annotated[str, Query(max_length=200)]) -> None:
+    """LiteLLM's test event to a callback or an alert. There are none here that one could be sent to: says so, with LiteLLM's
+    status for one that is not configured.
+    """
+    exporters = office_of(request).exporters
+    if service in exporters:
+        why = f"{service!r} takes no test event: it tells of every call, so make one and look there"
+    else:
+        why = f"{service!r} is not there: this gateway sends no alerts, and tells calls to nobody but {', '.join(exporters)}"
+    raise Rejection(f"{why}. Unable to test this.", status=422, type="bad_request_error", param="service")
 
 
 class Connection(BaseModel):

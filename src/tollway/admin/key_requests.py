@@ -156,10 +156,10 @@ _REFUSED = frozenset(
     *("organization_id", "max_parallel_requests", "tpm_limit", "rpm_limit", "metadata", "aliases", "allowed_routes"),
     *("blocked", "key", "key_type", "new_key", "grace_period"),
     *("budget_id", "budget_limits", "model_max_budget", "model_rpm_limit", "model_tpm_limit", "tags"),
-    "permissions",
+    *("permissions", "temp_budget_increase", "temp_budget_expiry"),
 }
-#: A raise, in LiteLLM's words: the fields of an update, and of a key's `metadata` where it is shown.
-RAISE_FIELDS = ("temp_budget_increase", "temp_budget_expiry")
+#: A raise, in LiteLLM's words: the fields of an update alone, and of a key's `metadata` where it is shown.
+RAISE_FIELDS = frozenset({"temp_budget_increase", "temp_budget_expiry"})
 _LIMITS = {"rpm_limit": "rpm_limit", "tpm_limit": "tpm_limit", "max_parallel_requests": "parallel_max"}
 _LABELS = ("key_alias", "user_id", "team_id", "organization_id", "blocked")
 
@@ -179,9 +179,9 @@ _WHY_REFUSED = {
 def given(body: BaseModel) -> dict[str, Any]:
     """The fields that were written, `null` included; raises BadRequest for one that is set and would have no effect."""
     fields = _with_raise_of_metadata({name: getattr(body, name) for name in body.model_fields_set})
-    obeyed = RAISE_FIELDS if isinstance(body, UpdateKeyRequest) else ()
+    refused = _REFUSED if isinstance(body, UpdateKeyRequest) else _REFUSED | RAISE_FIELDS
     for name, value in fields.items():
-        if name in _REFUSED and name not in obeyed and not says_nothing(value):
+        if name in refused and not says_nothing(value):
             why = _WHY_REFUSED.get(name, "is not supported by this gateway yet; leave it out")
             raise bad_request(f"{name} {why}. Nothing was changed.", name)
     return with_limits_of_metadata(fields)
@@ -192,9 +192,9 @@ def _with_raise_of_metadata(fields: dict[str, Any]) -> dict[str, Any]:
     metadata = fields.get("metadata")
     if not isinstance(metadata, dict) or metadata.keys().isdisjoint(RAISE_FIELDS):
         return fields
-    increase, until = (metadata.get(name) for name in RAISE_FIELDS)
+    until = metadata.get("temp_budget_expiry")
     try:
-        found = {"temp_budget_increase": dollars(increase), "temp_budget_expiry": until}
+        found = {"temp_budget_increase": dollars(metadata.get("temp_budget_increase")), "temp_budget_expiry": until}
     except PydanticCustomError:
         raise bad_request("metadata.temp_budget_increase must be a number.", "metadata") from None
     if until is not None and not isinstance(until, str):
@@ -336,7 +336,7 @@ def _raise(increase: Decimal | None, until: str | None, now: datetime) -> list[i
     if increase is None and until is None:
         return None
     if increase is None or until is None:
-        missing = RAISE_FIELDS[0 if increase is None else 1]
+        missing = "temp_budget_increase" if increase is None else "temp_budget_expiry"
         raise bad_request("temp_budget_increase and temp_budget_expiry must be set together.", missing)
     return [nano_of(increase, "temp_budget_increase"), _until_us(until, now)] if increase else None
 

@@ -358,6 +358,7 @@ GENERAL_SETTINGS: Table = {
     "litellm_key_header_name": ("access.key_header_name", header_name),
     "allow_requests_on_db_unavailable": ("money.unleased_when_away", boolean),
     "public_routes": ("access.public_routes", public_routes),
+    "use_x_forwarded_for": ("access.forwarded_for", boolean),
     "enable_jwt_auth": ("access.jwt_enabled", boolean),
     "litellm_jwtauth": ("access.jwt", jwt.jwt_auth),
     "database_url": ("storage.database_url", database_url),

@@ -138,6 +138,7 @@ class AccessSettings(Struct, frozen=True):
     salt_key: Secret | None = None  # what secrets are sealed with that come through the API
     key_header_name: str | None = None
     public_routes: tuple[str, ...] = ()
+    forwarded_for: bool = False  # a proxy in front says in `x-forwarded-for` whom it speaks for
     jwt_enabled: bool = False
     jwt: JwtSettings = JwtSettings()
     jwt_key_urls: tuple[str, ...] = ()

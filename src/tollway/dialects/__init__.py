@@ -352,5 +352,67 @@ def leave_out(conversation: Conversation, traits: Traits, name: str, dialect: st
             param=name,
             code="unsupported_parameter",
         )
+    note(conversation, name)
+
+
+def note(conversation: Conversation, name: str) -> None:
+    """Names a field that is left out without harm, or because of something else that was asked; never refused."""
     if name not in conversation.dropped:
         conversation.dropped.append(name)
+
+
+def note_hints(conversation: Conversation, names: tuple[str, ...] = ("user", "metadata", "service_tier")) -> None:
+    """Names what a request says that changes nothing of the answer: fields, and marks for the provider's cache."""
+    for name in names:
+        if getattr(conversation, name):
+            note(conversation, name)
+    if holds_cache_marks(conversation):
+        note(conversation, "cache_control")
+
+
+#: Limits that structured output does not know; they are told to the model in words instead.
+#: https://docs.claude.com/en/docs/build-with-claude/structured-outputs and, the same,
+#: https://docs.aws.amazon.com/bedrock/latest/userguide/structured-output.html (2026-11-22)
+_UNKNOWN_LIMITS = frozenset(
+    {
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "multipleOf",
+        "minLength",
+        "maxLength",
+        "maxItems",
+        "uniqueItems",
+        "minProperties",
+        "maxProperties",
+        "patternProperties",
+    }
+)
+
+
+def strict_schema(schema: Any) -> Any:
+    """A reply's JSON schema as Anthropic's and Bedrock's structured output takes it: objects closed, limits it does not know told
+    in the description.
+    """
+    if isinstance(schema, list):
+        return [strict_schema(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    changed: dict[str, Any] = {}
+    told: list[str] = []
+    for name, value in schema.items():
+        if name in ("properties", "$defs", "definitions") and isinstance(value, dict):
+            changed[name] = {key: strict_schema(inner) for key, inner in value.items()}
+        elif name in _UNKNOWN_LIMITS or (name == "minItems" and value not in (0, 1)):
+            told.append(f"{name}: {msgspec.json.encode(value).decode()}")
+        elif name in ("enum", "const", "default", "examples"):
+            changed[name] = value
+        else:
+            changed[name] = strict_schema(value)
+    if changed.get("type") == "object" or "properties" in changed:
+        changed["additionalProperties"] = False
+    if told:
+        words = f"({', '.join(told)})"
+        changed["description"] = f"{changed['description']} {words}" if changed.get("description") else words
+    return changed

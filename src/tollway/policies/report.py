@@ -8,13 +8,14 @@ from collections.abc import Callable
 from msgspec.json import encode
 
 from tollway.calls import USAGE_ESTIMATED, Call, Cost, Reply
+from tollway.downstream.addresses import client_address
 from tollway.downstream.line import ClientGone
 from tollway.errors import PublicError, TollwayError
 from tollway.ledger.budgets import Hold, Holds
 from tollway.ledger.ledger import Ledger
 from tollway.ledger.record import ERROR_MESSAGE_CHARACTERS_MAX, RECORD_VERSION, AttemptRecord, BodyRef, CallRecord
 from tollway.policies import Step
-from tollway.snapshot import Caller, Deployment, Owner
+from tollway.snapshot import Caller, Deployment, Owner, Snapshot
 from tollway.storage.bodies import Bodies
 
 USER_AGENT_BYTES_MAX = 200
@@ -98,7 +99,11 @@ def record_of(call: Call, reply: Reply, failure: PublicError | None, ended_us: i
     held = hold.amount if hold is not None else 0
     cost = reply.cost
     tags = tuple(call.tags)
+    snapshot: Snapshot = call.snapshot
     client = call.scope.get("client")
+    address = client[0] if client else ""
+    if snapshot.config.access.forwarded_for:
+        address = client_address(call.scope, forwarded=True)
     return CallRecord(
         call.epoch,
         call.seq,
@@ -138,7 +143,7 @@ def record_of(call: Call, reply: Reply, failure: PublicError | None, ended_us: i
         _attempts(call) if len(call.attempts) > 1 else (),
         tags if key is None else key.tags + tags,
         encode(call.metadata) if call.metadata is not None else b"",
-        client[0] if client else "",  # client_ip
+        address,  # client_ip
         call.client_headers.get(b"user-agent", b"")[:USER_AGENT_BYTES_MAX].decode("latin-1"),
         False,  # cache_hit
         kept,

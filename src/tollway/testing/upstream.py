@@ -96,7 +96,8 @@ class FakeReply(Struct, frozen=True):
 class FakeRequest(Struct):
     """A request as it went out. Header names are lower case; of a repeated header the last value is kept.
 
-    `finished` says that the reply was read to its end, `closed` that it was let go of before.
+    `finished` says that the reply was read to its end, `closed` that it was let go of before, `paused` that somebody waits for
+    its next part.
     """
 
     origin: Origin
@@ -109,6 +110,7 @@ class FakeRequest(Struct):
     deadlines: Deadlines
     finished: bool = False
     closed: bool = False
+    paused: bool = False
 
     def json(self) -> Any:
         """Raises msgspec.DecodeError when the body is not JSON."""
@@ -260,7 +262,11 @@ class FakeWireReply:
         never = UpstreamTimeout(f"{self._whom} was not done within {deadlines.total_s:g} s.")
         self._clock.call_after(since + limit_s - now, lambda: go_on(late))
         self._clock.call_after(self._sent_at + deadlines.total_s - now, lambda: go_on(never))
-        error = await over
+        self._seen.paused = True
+        try:
+            error = await over
+        finally:
+            self._seen.paused = False
         if error is not None:
             self._fail(error)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tollway.cli.moving.litellm_people import Notes, budget_of, key_of, nano, team_of, us, user_of
-from tollway.storage.people import Limits, Window
+from tollway.storage.people import Limits, Window, raise_of
 
 TOKEN = sha256(b"sk-somebodys").hexdigest()
 
@@ -67,6 +67,17 @@ def test_limits_in_the_metadata_become_limits_and_leave_it() -> None:
     assert record.fields["tags"] == ["blue"]
     assert record.metadata == {"note": "kept", "enforced_params": ["user"]}
     assert noted == {"enforced_params"}
+
+
+def test_a_budget_that_is_raised_for_a_time_stays_raised_and_one_that_nobody_can_read_is_noted() -> None:
+    moment = "1970-01-01T00:00:01"
+    record, noted = key(metadata={"temp_budget_increase": 2.5, "temp_budget_expiry": moment, "note": "kept"})
+    assert raise_of(record) == (2_500_000_000, 1_000_000)
+    assert (record.metadata, noted) == ({"note": "kept"}, set())
+    for metadata in ({"temp_budget_increase": 2.5}, {"temp_budget_increase": 2.5, "temp_budget_expiry": "soon"}):
+        record, noted = key(metadata=metadata)
+        assert raise_of(record) is None
+        assert (record.metadata, noted) == (metadata, {"temp_budget_increase"})
 
 
 def test_json_that_was_stored_as_text_is_read() -> None:

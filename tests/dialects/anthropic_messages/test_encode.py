@@ -29,9 +29,8 @@ from tollway.conversation import (
     ToolChoice,
     ToolResult,
 )
-from tollway.dialects import EncodedRequest, Traits, openai_chat
+from tollway.dialects import EncodedRequest, Traits, openai_chat, strict_schema
 from tollway.dialects.anthropic_messages import encode_request
-from tollway.dialects.anthropic_messages.encode import strict_schema
 from tollway.errors import BadRequest
 
 HI = Message("user", [Text("hi")])

@@ -16,6 +16,7 @@ from tollway.admin.border import office_of, principal_of
 from tollway.admin.dashboard.files import NOT_KEPT
 from tollway.admin.entities import people_of
 from tollway.admin.roles import may_play
+from tollway.downstream.addresses import client_address
 from tollway.errors import Forbidden
 
 #: What is asked for, whatever it is asked with.
@@ -83,7 +84,7 @@ class _Relayed(Response):
             (b"user-agent", b"tollway dashboard"),
             (b"x-litellm-tags", PLAYGROUND_TAG.encode()),
         ]
-        client = scope.get("client")
+        address = client_address(scope, forwarded=self._office.config.access.forwarded_for)
         await self._office.call_as(
-            self._principal, self._team, CHAT_PATH, headers, self._asked, receive, send, client=client
+            self._principal, self._team, CHAT_PATH, headers, self._asked, receive, send, client=(address, 0)
         )

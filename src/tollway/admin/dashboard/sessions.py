@@ -22,6 +22,7 @@ from tollway.admin import Office, Principal
 from tollway.admin.border import us_of
 from tollway.admin.dashboard.accounts import MASTER, Accounts, equal, may_enter
 from tollway.admin.roles import INTERNAL_VIEWER, USER_ROLES
+from tollway.downstream.addresses import client_address
 from tollway.errors import Forbidden, Unauthenticated
 from tollway.storage.people import User
 from tollway.storage.sign_ins import Ticket
@@ -115,7 +116,11 @@ class Sessions:
     async def sign_in(self, scope: Any, user: str | None, password: str) -> Session:
         """A new session, under an id that nobody knew before. Raises Unauthenticated, RateLimited or Forbidden."""
         self.check_own_page(scope)
-        return await self.begin(scope, await self.accounts.who(user, password, address=address_of(scope)))
+        return await self.begin(scope, await self.accounts.who(user, password, address=self.address_of(scope)))
+
+    def address_of(self, scope: Any) -> str:
+        """Whom failures are counted for."""
+        return client_address(scope, forwarded=self._office.config.access.forwarded_for)
 
     async def make_link(self) -> str:
         """The token of a link that signs in as the master key does, once."""
@@ -182,10 +187,6 @@ class Sessions:
 
 def digest_of(text: str) -> bytes:
     return sha256(text.encode("utf-8", "surrogatepass")).digest()
-
-
-def address_of(scope: Any) -> str:
-    return str((scope.get("client") or ("", 0))[0])
 
 
 def cookie_of(session: Session, scope: Any) -> str:

@@ -18,7 +18,6 @@ from tollway.admin.dashboard.sessions import (
     LINK_S_MAX,
     Session,
     Sessions,
-    address_of,
     cookie_of,
     no_cookie,
     own_url,
@@ -98,7 +97,7 @@ async def change_password(request: Request, body: ChangePassword) -> Response:
     if user_id is None:
         raise BadRequest("Only who is signed in as a user has a password of his own to change.")
     await sessions.accounts.change_password(
-        user_id, body.old_password, body.new_password, address=address_of(request.scope)
+        user_id, body.old_password, body.new_password, address=sessions.address_of(request.scope)
     )
     await office.people_changed()
     await noted(request, "password_changed", "LiteLLM_UserTable", user_id, None, None)

@@ -20,6 +20,7 @@ from tollway.config.durations import parse_duration
 from tollway.errors import Rejection
 from tollway.storage import NANO_MAX, KeyRecord
 from tollway.storage.people import (
+    RAISE_FIELD,
     Customer,
     Limits,
     Member,
@@ -112,8 +113,10 @@ def key_of(row: Row, budgets: Mapping[str, SharedBudget], former: Iterable[Row],
         return None
     _note(notes, "key", name, row, _KEY_NOT_CARRIED)
     metadata = dict(dict_of(row.get("metadata")))
+    raised = _raise(metadata)
     _note(notes, "key", name, metadata, _METADATA_NOT_CARRIED)
     fields: dict[str, Any] = {
+        RAISE_FIELD: raised,
         "models": list(row.get("models") or ()),
         "aliases": dict_of(row.get("aliases")),
         "tags": metadata.pop("tags", None),
@@ -158,6 +161,19 @@ def key_of(row: Row, budgets: Mapping[str, SharedBudget], former: Iterable[Row],
         fields={one: value for one, value in fields.items() if not says_nothing(value)},
     )
     return CameKey(record, tuple(_former(former)))
+
+
+def _raise(metadata: dict[str, Any]) -> list[int] | None:
+    """By how much a key's budget is raised and until when, taken out of its metadata; what nobody can read stays there."""
+    by = nano(metadata.get("temp_budget_increase"))
+    try:
+        until_us = us(datetime.fromisoformat(str(metadata.get("temp_budget_expiry"))))
+    except ValueError:
+        return None
+    if not by or until_us is None:
+        return None
+    del metadata["temp_budget_increase"], metadata["temp_budget_expiry"]
+    return [by, until_us]
 
 
 def _former(rows: Iterable[Row]) -> Iterable[tuple[bytes, int]]:

@@ -29,7 +29,7 @@ from tollway.conversation import (
     ToolResult,
     WebSearch,
 )
-from tollway.dialects import JSON_TOOL_NAME, EncodedRequest, Traits, leave_out, read_sealed
+from tollway.dialects import JSON_TOOL_NAME, EncodedRequest, Traits, leave_out, note, read_sealed, strict_schema
 
 NAME = "anthropic_messages"
 
@@ -120,7 +120,7 @@ class _Writer:
             except msgspec.DecodeError:
                 user = ""
         if _looks_private(user):
-            self._note("user")
+            note(self._conversation, "user")
             return ""
         return user
 
@@ -135,7 +135,7 @@ class _Writer:
             if message.role == "system" and self._conversation.dialect != NAME:
                 continue
             if message.name:
-                self._note("messages[].name")
+                note(self._conversation, "messages[].name")
             role = message.role if message.role in ("assistant", "system") else "user"
             blocks = self._message_blocks(message)
             if not blocks:
@@ -171,7 +171,7 @@ class _Writer:
         elif isinstance(part, ToolCall):
             block = _tool_use(part)
             if part.signature:
-                self._note("messages[].tool_calls[].extra_content")
+                note(self._conversation, "messages[].tool_calls[].extra_content")
         elif isinstance(part, ToolResult):
             block = self._tool_result(part)
         elif isinstance(part, Reasoning):
@@ -179,7 +179,7 @@ class _Writer:
         elif isinstance(part, Image) and role != "system":
             block = {"type": "image", "source": self._source(part.source, "image/png")}
             if part.detail not in ("", "auto"):
-                self._note("messages[].content[image].detail")
+                note(self._conversation, "messages[].content[image].detail")
         elif isinstance(part, Document) and role != "system":
             block = self._document(part)
         elif isinstance(part, Opaque) and part.dialect == NAME:
@@ -213,7 +213,7 @@ class _Writer:
         if own:
             block["citations"] = own
         if len(own) < len(part.citations):
-            self._note("messages[].content[].annotations")
+            note(self._conversation, "messages[].content[].annotations")
 
     def _thought(self, part: Reasoning) -> dict[str, Any] | None:
         """Only what Anthropic signed or sealed is given back: it refuses thought that it cannot trust."""
@@ -222,7 +222,7 @@ class _Writer:
                 return {"type": "redacted_thinking", "data": part.redacted}
         elif part.signature and part.maker in ("", NAME):
             return {"type": "thinking", "thinking": part.text, "signature": part.signature}
-        self._note("messages[].reasoning_content")
+        note(self._conversation, "messages[].reasoning_content")
         return None
 
     def _document(self, part: Document) -> dict[str, Any]:
@@ -282,14 +282,14 @@ class _Writer:
             if self._conversation.dialect != NAME:
                 fields["input_schema"] = strict_schema(msgspec.json.decode(msgspec.json.encode(fields["input_schema"])))
         elif tool.strict:
-            self._note("tools[].strict")
+            note(self._conversation, "tools[].strict")
         if tool.cache is not None:
             fields["cache_control"] = _encode_cache(tool.cache)
         if tool.dialect == NAME:
             fields.update(tool.more)
         else:
             for name in tool.more:
-                self._note(f"tools[].{name}")
+                note(self._conversation, f"tools[].{name}")
         return fields
 
     def _search_fields(self, tool: Tool, search: WebSearch) -> dict[str, Any]:
@@ -305,7 +305,7 @@ class _Writer:
         if any(place.values()):
             fields["user_location"] = {"type": "approximate", **{name: at for name, at in place.items() if at}}
         for name in (*tool.more, *(("search_context_size",) if search.context_size else ())):
-            self._note(f"tools[{tool.name}].{name}")
+            note(self._conversation, f"tools[{tool.name}].{name}")
         return fields
 
     def _tool_choice(self) -> dict[str, Any] | None:
@@ -359,7 +359,7 @@ class _Writer:
                 fields["thinking"] = {"type": "disabled"}
             return False
         if fields.get("tool_choice", {}).get("type") in ("any", "tool"):
-            self._note("thinking")  # the API refuses to think before a call it is forced to make
+            note(self._conversation, "thinking")  # the API refuses to think before a call it is forced to make
             return False
         budget = options.budget_tokens
         if budget is not None and not (adaptive and not legacy):
@@ -380,7 +380,8 @@ class _Writer:
 
     def _think_within(self, budget: int, fields: dict[str, Any]) -> None:
         if _last_turn_unthought(fields["messages"]):
-            self._note("thinking")  # refused where the tools' results answer a turn whose thought was not given back
+            # Refused where the tools' results answer a turn whose thought was not given back.
+            note(self._conversation, "thinking")
             return
         budget = max(budget, BUDGET_TOKENS_MIN)
         fields["thinking"] = {"type": "enabled", "budget_tokens": budget}
@@ -404,16 +405,16 @@ class _Writer:
             if not thinking:
                 fields["temperature"] = min(asked.temperature, 1.0)  # OpenAI's scale goes to 2
             elif asked.temperature != 1:
-                self._note("temperature")
+                note(self._conversation, "temperature")
         if asked.top_p is not None:
             if "temperature" in fields or (thinking and asked.top_p < 0.95):
                 if asked.top_p != 1:
-                    self._note("top_p")  # newer models take one of the two
+                    note(self._conversation, "top_p")  # newer models take one of the two
             else:
                 fields["top_p"] = asked.top_p
         if asked.top_k is not None:
             if thinking:
-                self._note("top_k")
+                note(self._conversation, "top_k")
             else:
                 fields["top_k"] = asked.top_k
 
@@ -448,7 +449,7 @@ class _Writer:
             elif name == "safety_identifier" and "metadata" in fields:
                 continue  # said there
             elif name in _HINTS:
-                self._note(name)
+                note(self._conversation, name)
             else:
                 leave_out(asked, self._traits, name, NAME)
 
@@ -461,11 +462,6 @@ class _Writer:
             leave_out(asked, self._traits, "service_tier", NAME)
         else:
             fields["service_tier"] = tier
-
-    def _note(self, name: str) -> None:
-        """Left out because of something else that was asked: named, and never refused."""
-        if name not in self._conversation.dropped:
-            self._conversation.dropped.append(name)
 
 
 #: Tokens of thought for an effort word, for models that want a budget; never under the API's least.
@@ -543,50 +539,3 @@ _EMAIL_OR_PHONE = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+|\+?[\d\s().-]{7,}")
 def _looks_private(user: str) -> bool:
     """Anthropic asks for no names, addresses or telephone numbers in `user_id`."""
     return _EMAIL_OR_PHONE.fullmatch(user) is not None
-
-
-#: Limits that structured output does not know; they are told to the model in words instead.
-#: https://docs.claude.com/en/docs/build-with-claude/structured-outputs (2026-11-22)
-_UNKNOWN_LIMITS = frozenset(
-    {
-        "minimum",
-        "maximum",
-        "exclusiveMinimum",
-        "exclusiveMaximum",
-        "multipleOf",
-        "minLength",
-        "maxLength",
-        "maxItems",
-        "uniqueItems",
-        "minProperties",
-        "maxProperties",
-        "patternProperties",
-    }
-)
-
-
-def strict_schema(schema: Any) -> Any:
-    """A reply's JSON schema as structured output takes it: objects closed, limits it does not know told in the
-    description.
-    """
-    if isinstance(schema, list):
-        return [strict_schema(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    changed: dict[str, Any] = {}
-    told: list[str] = []
-    for name, value in schema.items():
-        if name in ("properties", "$defs", "definitions") and isinstance(value, dict):
-            changed[name] = {key: strict_schema(inner) for key, inner in value.items()}
-        elif name in _UNKNOWN_LIMITS or (name == "minItems" and value not in (0, 1)):
-            told.append(f"{name}: {msgspec.json.encode(value).decode()}")
-        elif name in ("enum", "const", "default", "examples"):
-            changed[name] = value
-        else:
-            changed[name] = strict_schema(value)
-    if changed.get("type") == "object" or "properties" in changed:
-        changed["additionalProperties"] = False
-    if told:
-        words = f"({', '.join(told)})"
-        changed["description"] = f"{changed['description']} {words}" if changed.get("description") else words
-    return changed

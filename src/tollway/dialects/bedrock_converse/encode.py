@@ -32,7 +32,16 @@ from tollway.conversation import (
     ToolResult,
     Video,
 )
-from tollway.dialects import JSON_TOOL_NAME, EncodedRequest, Traits, decode_field, leave_out, read_sealed
+from tollway.dialects import (
+    JSON_TOOL_NAME,
+    EncodedRequest,
+    Traits,
+    decode_field,
+    leave_out,
+    note,
+    read_sealed,
+    strict_schema,
+)
 from tollway.dialects.bedrock_converse.parts import (
     CLAUDE,
     DEEPSEEK,
@@ -55,7 +64,6 @@ from tollway.dialects.bedrock_converse.parts import (
     object_schema,
     video_block,
 )
-from tollway.dialects.bedrock_converse.schema import strict_schema
 
 #: Fields of Converse's own that a client of another dialect may send along; they go on as they came.
 PASSED_FIELDS = frozenset(
@@ -162,7 +170,7 @@ class _Writer:
             if message.role == "system":
                 continue
             if message.name:
-                self._note("messages[].name")
+                note(self._conversation, "messages[].name")
             role = "assistant" if message.role == "assistant" else "user"
             blocks = self._message_blocks(message)
             if not blocks:
@@ -200,7 +208,7 @@ class _Writer:
         """One block, or None for what is left out. Empty texts are refused by the API, so they are not sent."""
         if isinstance(part, (Text, Refusal)):
             if isinstance(part, Text) and part.citations:
-                self._note("messages[].citations")
+                note(self._conversation, "messages[].citations")
             return {"text": part.text} if part.text.strip() else None
         if role != "system":
             if isinstance(part, ToolCall) and not part.server_side:
@@ -212,7 +220,7 @@ class _Writer:
                 return self._thought(part)
             if isinstance(part, Image):
                 if part.detail not in ("", "auto"):
-                    self._note("messages[].content[].image_url.detail")
+                    note(self._conversation, "messages[].content[].image_url.detail")
                 return {"image": image_block(part)}
             if isinstance(part, Document):
                 return {"document": document_block(part, document_name(part.title, self._names))}
@@ -253,19 +261,19 @@ class _Writer:
         thinks = self._traits.reasoning and self._family not in (CLAUDE, DEEPSEEK, HIDDEN)
         if thinks and part.text and not part.signature and not part.redacted:
             return {"reasoningContent": {"reasoningText": {"text": part.text}}}
-        self._note("messages[].reasoning_content")
+        note(self._conversation, "messages[].reasoning_content")
         return None
 
     def _cache_point(self, mark: CacheMark | None, *, tools: bool = False) -> dict[str, Any] | None:
         if mark is None:
             return None
         if self._family not in (_CACHING_TOOLS if tools else _CACHING):
-            self._note("cache_control")  # changes nothing of the answer
+            note(self._conversation, "cache_control")  # changes nothing of the answer
             return None
         point = {"type": "default"}
         if mark.ttl == "1h":
             if self._family in (NOVA, NOVA_2):
-                self._note("cache_control.ttl")
+                note(self._conversation, "cache_control.ttl")
             else:
                 point["ttl"] = mark.ttl
         return {"cachePoint": point}
@@ -292,7 +300,7 @@ class _Writer:
             else:
                 leave_out(self._conversation, self._traits, "response_format", NAME)
         if not tools and (tools := self._old_tools(fields["messages"])) and self._conversation.tools:
-            self._note("tool_choice")  # "none", which only tools that are not there would have kept
+            note(self._conversation, "tool_choice")  # "none", which only tools that are not there would have kept
         if tools:
             fields["toolConfig"] = {"tools": tools} if choice is None else {"tools": tools, "toolChoice": choice}
         return json_tool
@@ -328,7 +336,7 @@ class _Writer:
             if self._traits.native_json_schema:
                 spec["strict"] = True
             else:
-                self._note("tools[].function.strict")
+                note(self._conversation, "tools[].function.strict")
         point = self._cache_point(tool.cache, tools=True)
         return [{"toolSpec": spec}] if point is None else [{"toolSpec": spec}, point]
 
@@ -394,7 +402,7 @@ class _Writer:
     def _think_as_gpt(self, effort: str) -> bool:
         """https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-openai.html (2026-11-22)"""
         if effort == "none":
-            self._note("reasoning_effort")  # it always thinks
+            note(self._conversation, "reasoning_effort")  # it always thinks
             effort = "low"
         if effort:
             self._more["reasoning_effort"] = {"minimal": "low", "xhigh": "high", "max": "high"}.get(effort, effort)
@@ -409,7 +417,7 @@ class _Writer:
             return False
         level = {"minimal": "low", "xhigh": "high", "max": "high", "": "medium"}.get(effort, effort)
         if level == "high" and "maxTokens" in settings:
-            self._note("reasoning_effort")
+            note(self._conversation, "reasoning_effort")
             level = "medium"
         self._more["reasoningConfig"] = {"type": "enabled", "maxReasoningEffort": level}
         return level == "high"
@@ -419,7 +427,7 @@ class _Writer:
         assert options is not None
         adaptive, legacy = self._traits.adaptive_thinking, self._traits.legacy_thinking
         if "toolChoice" in fields.get("toolConfig", {}):
-            self._note("thinking")  # refused before a call that is forced
+            note(self._conversation, "thinking")  # refused before a call that is forced
             return False
         if adaptive and (options.budget_tokens is None or not legacy):
             display = "omitted" if options.summary == "omitted" else "summarized"
@@ -435,7 +443,8 @@ class _Writer:
         if asked is not None and budget >= asked:
             budget = max(asked // 2, BUDGET_TOKENS_MIN)
         if (asked is not None and budget >= asked) or _last_turn_unthought(fields["messages"]):
-            self._note("thinking")  # no room for it, or refused because a turn's thought was not given back
+            # No room for it, or refused because a turn's thought was not given back.
+            note(self._conversation, "thinking")
             return False
         self._more["thinking"] = {"type": "enabled", "budget_tokens": budget}
         return True
@@ -453,11 +462,11 @@ class _Writer:
             if not thinking:
                 settings["temperature"] = min(asked.temperature, 1.0)  # OpenAI's scale goes to 2
             elif asked.temperature != 1:
-                self._note("temperature")
+                note(self._conversation, "temperature")
         if asked.top_p is not None:
             if claude and ("temperature" in settings or (thinking and asked.top_p < 0.95)):
                 if asked.top_p != 1:
-                    self._note("top_p")  # newer models take one of the two
+                    note(self._conversation, "top_p")  # newer models take one of the two
             else:
                 settings["topP"] = asked.top_p
         if asked.top_k is not None:
@@ -470,7 +479,7 @@ class _Writer:
         elif self._family in (NOVA, NOVA_2):
             self._more["inferenceConfig"] = {"topK": top_k}
         elif thinking:
-            self._note("top_k")
+            note(self._conversation, "top_k")
         else:
             leave_out(self._conversation, self._traits, "top_k", NAME)
 
@@ -497,7 +506,7 @@ class _Writer:
                 search = {"systemTool": {"name": "nova_grounding"}}
                 fields.setdefault("toolConfig", {"tools": []})["tools"].append(search)
             elif name in _HINTS:
-                self._note(name)
+                note(self._conversation, name)
             else:
                 leave_out(asked, self._traits, name, NAME)
         stops = fields.get("inferenceConfig", {}).get("stopSequences")
@@ -520,12 +529,7 @@ class _Writer:
                 leave_out(asked, self._traits, name, NAME)
         for name, told in (("user", asked.user), ("metadata", asked.metadata)):
             if told:
-                self._note(name)  # neither changes the answer
-
-    def _note(self, name: str) -> None:
-        """Left out without harm, or because of something else that was asked: named, and never refused."""
-        if name not in self._conversation.dropped:
-            self._conversation.dropped.append(name)
+                note(self._conversation, name)  # neither changes the answer
 
 
 def _text_format(schema: Raw, name: str, description: str) -> dict[str, Any]:

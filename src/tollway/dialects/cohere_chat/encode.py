@@ -19,7 +19,7 @@ from tollway.conversation import (
     ToolCall,
     ToolResult,
 )
-from tollway.dialects import EncodedRequest, Traits, holds_cache_marks, leave_out
+from tollway.dialects import EncodedRequest, Traits, leave_out, note, note_hints
 from tollway.errors import BadRequest
 
 NAME = "cohere_chat"
@@ -78,7 +78,7 @@ class _Writer:
             written.append({"role": "system", "content": self._content(asked.system)})
         for message in asked.messages:
             if message.name:
-                self._note("messages[].name")
+                note(self._conversation, "messages[].name")
             results = [part for part in message.parts if isinstance(part, ToolResult)]
             rest = [part for part in message.parts if not isinstance(part, ToolResult)]
             written += [self._result(result, pictures) for result in results]
@@ -129,7 +129,7 @@ class _Writer:
         calls = [part for part in parts if isinstance(part, ToolCall)]
         thought = "".join(part.text for part in parts if isinstance(part, Reasoning))
         if any(part.redacted or part.signature for part in parts if isinstance(part, Reasoning)):
-            self._note("messages[].thinking_blocks")  # only its maker can read or trust that
+            note(self._conversation, "messages[].thinking_blocks")  # only its maker can read or trust that
         content = self._content([part for part in parts if not isinstance(part, (ToolCall, Reasoning))])
         written: dict[str, Any] = {"role": "assistant"}
         if thought and "reasoning" in self._traits.model:
@@ -141,7 +141,7 @@ class _Writer:
             if calls:
                 written["tool_plan"] = thought
             else:
-                self._note("messages[].reasoning_content")
+                note(self._conversation, "messages[].reasoning_content")
         own = [call for call in calls if not call.server_side]
         if own:
             written["tool_calls"] = [_call_fields(call) for call in own]
@@ -155,7 +155,7 @@ class _Writer:
         for part in result.parts:
             (pictures if isinstance(part, Image) else texts).append(part)
         if result.failed:
-            self._note("messages[].content[tool_result].is_error")
+            note(self._conversation, "messages[].content[tool_result].is_error")
         content: Any = self._content(texts)
         if not texts and result.parts:
             content = "The result is in the next message."
@@ -181,7 +181,7 @@ class _Writer:
         if all(strict):
             fields["strict_tools"] = True
         elif any(strict):
-            self._note("tools[].function.strict")  # it holds for all of them or for none
+            note(self._conversation, "tools[].function.strict")  # it holds for all of them or for none
         if choice is not None and choice.kind != "auto":
             fields["tool_choice"] = "NONE" if choice.kind == "none" else "REQUIRED"
         if asked.parallel_tool_calls is False:
@@ -245,16 +245,7 @@ class _Writer:
         for name in ("logit_bias", "logprobs", "top_logprobs"):
             if getattr(asked, name):
                 leave_out(asked, self._traits, name, NAME)
-        for name in ("user", "metadata", "service_tier"):  # none of these changes the answer
-            if getattr(asked, name):
-                self._note(name)
-        if holds_cache_marks(asked):
-            self._note("cache_control")
-
-    def _note(self, name: str) -> None:
-        """Left out without harm: named, and never refused."""
-        if name not in self._conversation.dropped:
-            self._conversation.dropped.append(name)
+        note_hints(asked)
 
 
 def _call_fields(call: ToolCall) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from tollway.conversation import (
     WebSearch,
     as_function,
 )
-from tollway.dialects import JSON_TOOL_NAME, EncodedRequest, Traits, leave_out
+from tollway.dialects import JSON_TOOL_NAME, EncodedRequest, Traits, leave_out, note
 from tollway.dialects.gemini.decode import PLAIN_SETTINGS, SETTING
 from tollway.dialects.gemini.parts import (
     NAME,
@@ -133,7 +133,7 @@ class _Writer:
         results: list[ToolResult] = []
         for at, message in enumerate(messages):
             if message.name:
-                self._note("messages[].name")
+                note(self._conversation, "messages[].name")
             results += [part for part in message.parts if isinstance(part, ToolResult)]
             if message.role == "tool":
                 continue
@@ -187,7 +187,7 @@ class _Writer:
     def _signature_to_give(self, part: Reasoning) -> str:
         """Nothing for thought that only another maker can read or trust: Google refuses the whole request for it."""
         if part.redacted or (part.signature and (part.maker != NAME or not is_base64(part.signature))):
-            self._note("messages[].thinking_blocks")
+            note(self._conversation, "messages[].thinking_blocks")
             return ""
         return part.signature
 
@@ -213,11 +213,11 @@ class _Writer:
 
     def _note_lost(self, part: Image | Audio | Document | Video) -> None:
         if isinstance(part, Image) and part.detail not in ("", "auto"):
-            self._note("messages[].content[].image_url.detail")
+            note(self._conversation, "messages[].content[].image_url.detail")
         elif isinstance(part, Document):
             for name in ("title", "context"):
                 if getattr(part, name):
-                    self._note(f"messages[].content[].{name}")
+                    note(self._conversation, f"messages[].content[].{name}")
 
     def _thought(self, part: Reasoning) -> dict[str, Any]:
         fields: dict[str, Any] = {"text": part.text, "thought": True}
@@ -236,7 +236,7 @@ class _Writer:
         if call.signature and is_base64(call.signature):
             fields["thoughtSignature"] = call.signature
         elif call.signature:
-            self._note("messages[].tool_calls[].extra_content")
+            note(self._conversation, "messages[].tool_calls[].extra_content")
         return fields
 
     # --- tools' results --------------------------------------------------------------------------------------------
@@ -324,7 +324,7 @@ class _Writer:
         others.append({"googleSearch": {}})
         for name in WebSearch.__struct_fields__:
             if getattr(search, name):
-                self._note(f"tools[{tool.name}].{name}")
+                note(self._conversation, f"tools[{tool.name}].{name}")
 
     def _function(self, tool: Tool) -> dict[str, Any]:
         fields: dict[str, Any] = {"name": tool.name}
@@ -333,9 +333,9 @@ class _Writer:
         if tool.parameters is not None:
             fields["parametersJsonSchema"] = clean_schema(tool.parameters)
         if tool.strict:
-            self._note("tools[].function.strict")
+            note(self._conversation, "tools[].function.strict")
         for name in tool.more:
-            self._note(f"tools[].{name}")
+            note(self._conversation, f"tools[].{name}")
         return fields
 
     def _calling_config(self, tools: list[Any]) -> dict[str, Any]:
@@ -475,7 +475,7 @@ class _Writer:
             effort = next((word for most, word in EFFORT_BY_BUDGET if options.budget_tokens <= most), "high")
         pro = "-pro" in self._traits.model
         if effort == "none":
-            self._note("reasoning_effort")
+            note(self._conversation, "reasoning_effort")
             effort = "minimal"
         if effort == "minimal" and pro:
             effort = "low"
@@ -491,7 +491,7 @@ class _Writer:
         if options.effort == "none":
             if not pro:
                 return 0
-            self._note("reasoning_effort")  # this one always thinks; the least it takes
+            note(self._conversation, "reasoning_effort")  # this one always thinks; the least it takes
             return PRO_BUDGET_TOKENS_MIN
         if options.budget_tokens is not None:
             return min(options.budget_tokens, most)
@@ -528,12 +528,7 @@ class _Writer:
             leave_out(asked, self._traits, "logit_bias", NAME)
         for name, given in (("user", asked.user), ("metadata", asked.metadata), ("cache_control", _cache_marks(asked))):
             if given:
-                self._note(name)  # none of these changes the answer
-
-    def _note(self, name: str) -> None:
-        """Left out without harm, or because of something else that was asked: named, and never refused."""
-        if name not in self._conversation.dropped:
-            self._conversation.dropped.append(name)
+                note(self._conversation, name)  # none of these changes the answer
 
 
 #: Tokens of thought for an effort word, for models of generation 2.5.

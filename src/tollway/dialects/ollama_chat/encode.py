@@ -22,7 +22,7 @@ from tollway.conversation import (
     ToolCall,
     ToolResult,
 )
-from tollway.dialects import EncodedRequest, Traits, decode_field, holds_cache_marks, leave_out
+from tollway.dialects import EncodedRequest, Traits, decode_field, leave_out, note, note_hints
 from tollway.errors import BadRequest
 
 NAME = "ollama_chat"
@@ -114,7 +114,7 @@ class _Writer:
             written.append(self._said("system", asked.system))
         for message in asked.messages:
             if message.name:
-                self._note("messages[].name")
+                note(self._conversation, "messages[].name")
             results = [part for part in message.parts if isinstance(part, ToolResult)]
             written += [self._result(result) for result in results]
             rest = [part for part in message.parts if not isinstance(part, ToolResult)]
@@ -150,7 +150,7 @@ class _Writer:
         if text := "".join(part.text for part in thoughts):
             written["thinking"] = text
         if any(part.redacted or part.signature for part in thoughts):
-            self._note("messages[].thinking_blocks")  # only its maker can read or trust that
+            note(self._conversation, "messages[].thinking_blocks")  # only its maker can read or trust that
         own: list[dict[str, Any]] = []
         for call in calls:
             if call.server_side:
@@ -165,7 +165,7 @@ class _Writer:
     def _result(self, result: ToolResult) -> dict[str, Any]:
         written = self._said("tool", result.parts)
         if result.failed:
-            self._note("messages[].content[tool_result].is_error")
+            note(self._conversation, "messages[].content[tool_result].is_error")
         written["tool_call_id"] = result.call_id
         if name := self._names.get(result.call_id):
             written["tool_name"] = name
@@ -199,7 +199,7 @@ class _Writer:
             function["description"] = tool.description
         function["parameters"] = tool.parameters if tool.parameters is not None else _NO_PARAMETERS
         if tool.strict:
-            self._note("tools[].function.strict")
+            note(self._conversation, "tools[].function.strict")
         return function
 
     def _format(self, fields: dict[str, Any]) -> None:
@@ -238,16 +238,7 @@ class _Writer:
         asked = self._conversation
         if asked.logit_bias is not None:
             leave_out(asked, self._traits, "logit_bias", NAME)
-        for name in ("user", "metadata", "service_tier"):  # none of these changes the answer
-            if getattr(asked, name):
-                self._note(name)
-        if holds_cache_marks(asked):
-            self._note("cache_control")
-
-    def _note(self, name: str) -> None:
-        """Left out without harm: named, and never refused."""
-        if name not in self._conversation.dropped:
-            self._conversation.dropped.append(name)
+        note_hints(asked)
 
 
 _NO_PARAMETERS = {"type": "object", "properties": {}}

@@ -29,7 +29,7 @@ from tollway.conversation import (
     Video,
     WebSearch,
 )
-from tollway.dialects import EncodedRequest, Traits, leave_out, read_sealed
+from tollway.dialects import EncodedRequest, Traits, leave_out, note, read_sealed
 from tollway.dialects.openai_chat.decode import NAME, PLAIN_FIELDS, SEARCH_OPTIONS
 
 #: What models that do not sample refuse, but for the values that change nothing.
@@ -115,12 +115,6 @@ def _encode_extra(conversation: Conversation, traits: Traits, fields: dict[str, 
             note(conversation, name)
         else:
             leave_out(conversation, traits, name, NAME)
-
-
-def note(conversation: Conversation, name: str) -> None:
-    """Left out because it changes nothing of what is said: named, and never refused."""
-    if name not in conversation.dropped:
-        conversation.dropped.append(name)
 
 
 class _MessageWriter:

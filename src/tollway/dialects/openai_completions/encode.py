@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from tollway.conversation import Conversation, Document, Message, Part, Reasoning, Refusal, Text, ToolResult
-from tollway.dialects import EncodedRequest, Traits, holds_cache_marks, leave_out
+from tollway.dialects import EncodedRequest, Traits, leave_out, note, note_hints
 from tollway.dialects.openai_completions.decode import NAME, PLAIN_FIELDS
 
 #: What a server writes at most where nobody says is 16 tokens, which is no answer in a chat.
@@ -69,8 +69,7 @@ def _text_of(parts: list[Part], conversation: Conversation, traits: Traits, dial
         elif isinstance(part, ToolResult):
             texts.append(_text_of(part.parts, conversation, traits, dialect))
         elif isinstance(part, Reasoning):
-            if "messages[].reasoning_content" not in conversation.dropped:
-                conversation.dropped.append("messages[].reasoning_content")
+            note(conversation, "messages[].reasoning_content")
         else:
             leave_out(conversation, traits, f"messages[].content[{type(part).__name__.lower()}]", dialect)
     return "\n\n".join(texts)
@@ -88,7 +87,4 @@ def leave_out_of_chat(conversation: Conversation, traits: Traits, dialect: str) 
     for name, unsaid in given.items():
         if unsaid:
             leave_out(conversation, traits, name, dialect)
-    hints = {name: getattr(conversation, name) for name in ("metadata", "service_tier")}  # neither changes the answer
-    for name, hint in {**hints, "cache_control": holds_cache_marks(conversation)}.items():
-        if hint and name not in conversation.dropped:
-            conversation.dropped.append(name)
+    note_hints(conversation, ("metadata", "service_tier"))

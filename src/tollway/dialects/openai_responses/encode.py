@@ -30,7 +30,7 @@ from tollway.conversation import (
     ToolResult,
     WebSearch,
 )
-from tollway.dialects import EncodedRequest, Traits, leave_out, read_sealed
+from tollway.dialects import EncodedRequest, Traits, leave_out, note, read_sealed
 from tollway.dialects.openai_responses.decode import LOGPROBS, PLAIN_FIELDS, SEALED_THOUGHT
 from tollway.dialects.openai_responses.tools import NAME, OUTPUT_TYPES, ToolBook
 
@@ -103,9 +103,8 @@ class _Writer:
         for message in self._asked.messages:
             items += self._message(message)
         if self._holds_cache_marks():
-            self._note(
-                "cache_control"
-            )  # a hint; what has no place for it, or a model that knows none, caches by itself
+            # A hint; what has no place for it, or a model that knows none, caches by itself.
+            note(self._asked, "cache_control")
         return items
 
     def _message(self, message: Message) -> list[Any]:
@@ -114,7 +113,7 @@ class _Writer:
         content: list[Part] = []
         thought: Reasoning | None = None
         if message.name:
-            self._note("messages[].name")
+            note(self._asked, "messages[].name")
 
         def end_content() -> None:
             if content:
@@ -123,7 +122,7 @@ class _Writer:
 
         for part in message.parts:
             if thought is not None and not (isinstance(part, Reasoning) and part.redacted and not part.text):
-                self._note("messages[].reasoning_content")
+                note(self._asked, "messages[].reasoning_content")
                 thought = None
             if isinstance(part, Reasoning):
                 end_content()
@@ -146,7 +145,7 @@ class _Writer:
             else:
                 content.append(part)
         if thought is not None:
-            self._note("messages[].reasoning_content")
+            note(self._asked, "messages[].reasoning_content")
         end_content()
         if not message.parts and message.role != "assistant":
             items.append({"type": "message", "role": message.role, "content": ""})
@@ -159,7 +158,7 @@ class _Writer:
         if not (
             maker == NAME or (self._asked.dialect == NAME and part.id and not part.signature and not part.redacted)
         ):
-            self._note("messages[].reasoning_content")
+            note(self._asked, "messages[].reasoning_content")
             return None
         text = part.text or text_before
         item: dict[str, Any] = {"type": "reasoning"}
@@ -176,7 +175,7 @@ class _Writer:
             leave_out(self._asked, self._traits, f"messages[].content[{call.name}]", NAME)
             return []
         if call.signature:
-            self._note("messages[].tool_calls[].extra_content")
+            note(self._asked, "messages[].tool_calls[].extra_content")
         kind = self._book.kind_of(call.name)
         if kind != "function":
             self._kinds[call.id] = kind
@@ -189,7 +188,7 @@ class _Writer:
         if kind == "apply_patch":
             item["status"] = "failed" if result.failed else "completed"
         elif result.failed:
-            self._note("messages[].content[tool_result].is_error")
+            note(self._asked, "messages[].content[tool_result].is_error")
         if kind == "local_shell":
             item["id"] = item.pop("call_id")
         if kind in ("shell", "tool_search") and isinstance(output, str):
@@ -236,7 +235,7 @@ class _Writer:
         said: dict[str, Any] = {"type": "output_text", "text": part.text}
         cited = [annotation_of(one) for one in part.citations]
         if None in cited:
-            self._note("messages[].content[].citations")
+            note(self._asked, "messages[].content[].citations")
         if annotations := [one for one in cited if one is not None]:
             said["annotations"] = annotations
         return said
@@ -251,7 +250,7 @@ class _Writer:
     def _document(self, part: Document) -> dict[str, Any]:
         for name in ("context", "citations"):
             if getattr(part, name):
-                self._note(f"messages[].content[document].{name}")
+                note(self._asked, f"messages[].content[document].{name}")
         if part.text is not None:
             title = f"{part.title}\n\n" if part.title else ""
             return {"type": "input_text", "text": title + part.text}
@@ -319,7 +318,7 @@ class _Writer:
             function.update(tool.more)
         else:
             for name in tool.more:
-                self._note(f"tools[].{name}")
+                note(self._asked, f"tools[].{name}")
         return function
 
     def _search(self, tool: Tool, search: WebSearch) -> dict[str, Any]:
@@ -334,7 +333,7 @@ class _Writer:
             fields["search_context_size"] = search.context_size
         lost = {"max_uses": search.uses_max is not None, "blocked_domains": bool(search.blocked_domains)}
         for name in (*tool.more, *(name for name, given in lost.items() if given)):
-            self._note(f"tools[{tool.name}].{name}")
+            note(self._asked, f"tools[{tool.name}].{name}")
         return fields
 
     # --- how to think and to sample --------------------------------------------------------------------------------
@@ -389,7 +388,7 @@ class _Writer:
                 if name == "verbosity" and self._asked.dialect == "openai_chat":
                     path = "text.verbosity"
                 elif name in _HINTS or name.startswith("output_config."):
-                    self._note(name)
+                    note(self._asked, name)
                     continue
                 elif name not in _SHARED_WITH_CHAT or self._asked.dialect != "openai_chat":
                     leave_out(self._asked, self._traits, name, NAME)
@@ -416,11 +415,6 @@ class _Writer:
         for name, given in unsaid.items():
             if given:
                 leave_out(asked, self._traits, name, NAME)
-
-    def _note(self, name: str) -> None:
-        """Left out because of something else that was asked: named, and never refused."""
-        if name not in self._asked.dropped:
-            self._asked.dropped.append(name)
 
 
 #: The effort that a budget of so many thinking tokens stands for, from the least up; above, "high".

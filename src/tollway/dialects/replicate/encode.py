@@ -20,7 +20,7 @@ from tollway.conversation import (
     Text,
     ToolResult,
 )
-from tollway.dialects import EncodedRequest, Traits, holds_cache_marks, leave_out
+from tollway.dialects import EncodedRequest, Traits, leave_out, note, note_hints
 from tollway.dialects.replicate.predictions import Script
 from tollway.dialects.replicate.shapes import SAMPLING, shape_of
 from tollway.errors import BadRequest
@@ -69,7 +69,7 @@ class _Writer:
         system = self._text(asked.system)
         turns = [(message.role, self._text(message.parts)) for message in asked.messages]
         if any(message.name for message in asked.messages):
-            self._note("messages[].name")
+            note(self._conversation, "messages[].name")
         if system and shape.system:
             fields[shape.system] = system
         elif system:
@@ -100,7 +100,7 @@ class _Writer:
             elif isinstance(part, ToolResult):
                 texts.append(self._text(part.parts))
             elif isinstance(part, Reasoning):
-                self._note("messages[].reasoning_content")
+                note(self._conversation, "messages[].reasoning_content")
             elif isinstance(part, Image) and not isinstance(part.source, FileId) and self._sees():
                 source = part.source
                 data = f"data:{source.media_type};base64,{source.data}" if isinstance(source, Inline) else source.url
@@ -157,16 +157,7 @@ class _Writer:
         for name, said in given.items():
             if said:
                 leave_out(asked, self._traits, name, NAME)
-        for name in ("user", "metadata", "service_tier"):  # none of these changes the answer
-            if getattr(asked, name):
-                self._note(name)
-        if holds_cache_marks(asked):
-            self._note("cache_control")
-
-    def _note(self, name: str) -> None:
-        """Left out without harm: named, and never refused."""
-        if name not in self._conversation.dropped:
-            self._conversation.dropped.append(name)
+        note_hints(asked)
 
 
 def _script(turns: Sequence[tuple[str, str]]) -> str:
