@@ -106,6 +106,7 @@ class Call:
         "fallbacks_asked",
         "fallbacks_used",
         "fields",
+        "fields_sent",
         "first_byte_us",
         "form",
         "headers",
@@ -168,6 +169,7 @@ class Call:
         self.caller: Any = None
         self.body = body
         self.fields: dict[str, Any] = {}
+        self.fields_sent: dict[str, Any] = {}  # as they stand in `body`, where that may travel on as it came
         self.form: Any = None  # a multipart body taken apart; `fields` are empty then
         self.model: Any = None
         self.model_asked = ""

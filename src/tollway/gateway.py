@@ -67,6 +67,9 @@ TOKENS_MAX = 10_000_000_000
 #: The finishing chunk of a stream waits this long for the usage that is to ride on it.
 USAGE_WAIT_MS_MAX = 2000
 HEAD = b"%b%bx-litellm-call-id: %b\r\n%bx-litellm-response-duration-ms: %d.%03d\r\n"
+COST = b"x-litellm-response-cost: %d.%09d\r\n"
+SPENT = b"x-litellm-key-spend: %d.%09d\r\n"
+COST_AND_SPENT = COST + SPENT
 TRIES = b"x-litellm-attempted-retries: %d\r\nx-litellm-attempted-fallbacks: %d\r\n"
 ONE_TRY = TRIES % (0, 0)
 #: Headers of nearly every reply that say nothing to a client of ours: skipped first.
@@ -579,11 +582,18 @@ class Gateway:
             took_us // 1000,
             took_us % 1000,
         )
-        if reply.body is not None and reply.cost_known:
-            head += b"x-litellm-response-cost: %d.%09d\r\n" % divmod(reply.cost.total, NANO)
-        if key is not None:
+        cost: int = reply.cost.total
+        tells_cost = reply.body is not None and reply.cost_known
+        if key is None:
+            if tells_cost:
+                head += COST % divmod(cost, NANO)
+        else:
             account = key.spend_account
-            head += b"x-litellm-key-spend: %d.%09d\r\n" % divmod(account.spent, NANO)
+            spent: int = account.spent
+            if tells_cost:
+                head += COST_AND_SPENT % (cost // NANO, cost % NANO, spent // NANO, spent % NANO)
+            else:
+                head += SPENT % divmod(spent, NANO)
             if account.limit is not None:
                 head += _max_budget_line(account.limit)
         if call.dropped:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tollway.calls import Usage
 from tollway.testing import Cut, FakeReply, Gate
+from tollway.testing.gateway import MODEL, SmallGateway
 
 ANSWER = (
     b'{"id": "chatcmpl-1",  "object": "chat.completion", "created": 1, "model": "gpt-4o-2024-08-06", "choices": [{"index": 0, '
@@ -59,6 +61,29 @@ async def test_only_the_model_changes_on_the_way_there_and_back(table: Any, path
     assert record.request_id == "chatcmpl-1"
     assert record.cost.total == 9 * 2_500 + 4 * 10_000
     assert answer.headers["x-litellm-response-cost"] == f"0.{record.cost.total:09d}"
+
+
+@pytest.mark.parametrize(
+    ("more", "sent"),
+    [
+        (b"", None),  # every byte as it came
+        (b',  "temperature": 1e0', None),
+        (b', "store": false', None),
+        (b', "metadata": {"a": "b"}', b""),
+        (b', "drop_params": true', b""),
+        (b', "timeout": 3', b""),
+    ],
+)
+async def test_a_body_that_needs_no_change_goes_out_byte_by_byte(
+    tmp_path: Path, more: bytes, sent: bytes | None
+) -> None:
+    async with SmallGateway(tmp_path) as gateway:
+        gateway.upstream.reply_to(None, FakeReply.json(ANSWER))
+        name = MODEL.encode()
+        body = b' { "messages" : [{"role":  "user", "content": "h\\u00e9"}] , "model":"%b"%b}\r\n' % (name, more)
+        assert (await gateway.ask(body=body)).status == 200
+        written_anew = b'{"messages":[{"role":  "user", "content": "h\\u00e9"}],"model":"%b"}' % name
+        assert gateway.upstream.requests[0].body == (body if sent is None else written_anew)
 
 
 async def test_headers_travel_by_a_list(table: Any) -> None:

@@ -119,6 +119,7 @@ class Chat:
 
     def parse(self, call: Call) -> Awaitable[None] | None:
         call.fields = fields = decode_fields(call.body)
+        call.fields_sent = dict(fields)
         take_gateway_fields(call, fields)
         call.body_model = text_field(fields, "model")
         call.model_asked = call.route_model or call.body_model
@@ -290,7 +291,8 @@ class Chat:
 
     def _encode_same(self, call: Call, deployment: Deployment) -> bytes:
         fields = dict(call.fields)
-        fields["model"] = deployment.target_json
+        if fields.get("model") != deployment.target_json:
+            fields["model"] = deployment.target_json
         lost: list[str] = []
         if self._without_foreign is not None:
             given = fields[self._words.input]
@@ -379,6 +381,9 @@ class Chat:
         if lost:
             self._tell(call, deployment, lost)
         deployment.provider.envelop(dialect, fields, streaming=call.streaming, betas=betas)
+        if fields == call.fields_sent:  # values that nobody replaced are the same objects: 0.1 us
+            body: bytes = call.body
+            return body
         return encode(fields)
 
     def _tell(self, call: Call, deployment: Deployment, lost: list[str]) -> None:

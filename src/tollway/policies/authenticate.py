@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -28,6 +29,8 @@ TEAM_HEADER = b"x-litellm-team-id"
 #: Google's API takes the key in the query, too: its methods stand at the end of a path, all of it under its name.
 GOOGLES_PATHS = re.compile(r":[A-Za-z]+$|^/(?:gemini|vertex[_-]ai|v1(?:alpha|beta1?)|v1/(?:models|projects)|models)/")
 QUERY_FIELDS_MAX = 20
+#: The digests of so short keys are remembered, a thousand at most: ours have 25 bytes.
+KEY_BYTES_REMEMBERED_MAX = 128
 #: LiteLLM's group of paths that tell a key of itself and of what is there.
 INFO_ROUTES = frozenset(
     {
@@ -71,7 +74,8 @@ def authenticate(next: Step, clock: Callable[[], float]) -> Step:
         return await next(call)
 
     def step(call: Call) -> Awaitable[Reply]:
-        call.client_headers = seen = dict(call.headers)
+        seen = {name: value for name, value in call.headers}  # noqa: C416  compiled, this is half the time of `dict`
+        call.client_headers = seen
         try:
             call.caller = caller = identify(seen, call.snapshot, call.scope)
         except KeysMissing:
@@ -94,7 +98,7 @@ def identify(seen: dict[bytes, bytes], snapshot: Snapshot, scope: Any) -> Caller
     """The caller that a request head names. Raises Unauthenticated, UnknownKey, and for tokens what `Bearers.caller` does."""
     key = key_in(seen, snapshot.key_header_name, scope)
     if key is not None:
-        digest = sha256(key).digest()
+        digest = _digest(key) if len(key) <= KEY_BYTES_REMEMBERED_MAX else sha256(key).digest()
         known = snapshot.keys.get(digest)
         if known is not None:
             return known
@@ -195,6 +199,11 @@ def _route_allowed(allowed: tuple[str, ...], path: str) -> bool:
         if groups.get(route, False) or path == route or (route.endswith("*") and path.startswith(route[:-1])):
             return True
     return False
+
+
+@lru_cache(maxsize=1024)
+def _digest(key: bytes) -> bytes:
+    return sha256(key).digest()
 
 
 def _is_public(routes: tuple[str, ...], path: str) -> bool:

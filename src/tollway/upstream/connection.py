@@ -377,7 +377,8 @@ class Connection:
         self._head_done = True
         reply.status = status
         reply.headers = headers
-        named = self._named = dict(headers)
+        named = {name: value for name, value in headers}  # noqa: C416  compiled, this is half the time of `dict`
+        self._named = named
         if reply.streaming and status < 300:
             reply.streamed = not _is_json(named.get(b"content-type", b""))
         coding = named.get(b"transfer-encoding")
