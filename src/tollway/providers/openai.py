@@ -8,7 +8,10 @@ nothing else, all others no text completions (https://platform.openai.com/docs/d
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
+
+from msgspec import Raw
 
 from tollway.providers import USUAL_OPERATIONS, Introduction, is_openai_reasoning, name_output_limit, text_of
 from tollway.providers.openai_compatible import OpenAICompatible
@@ -28,9 +31,17 @@ _TEXT_MODEL = re.compile(r"(ft:)?(gpt-3\.5-turbo-instruct|davinci-002|babbage-00
 
 
 def adapt(fields: dict[str, Any]) -> list[str]:
-    if "max_tokens" in fields and is_openai_reasoning(text_of(fields.get("model"))):
-        return name_output_limit(fields, "max_completion_tokens")
+    if "max_tokens" in fields:
+        model = fields.get("model")
+        if _is_reasoning_json(bytes(model)) if isinstance(model, Raw) else is_openai_reasoning(text_of(model)):
+            return name_output_limit(fields, "max_completion_tokens")
     return []
+
+
+@lru_cache(maxsize=256)
+def _is_reasoning_json(model: bytes) -> bool:
+    """Of a name as it stands in JSON: this is asked for nearly every call."""
+    return is_openai_reasoning(text_of(Raw(model)))
 
 
 class OpenAI(OpenAICompatible):
