@@ -22,6 +22,7 @@ A chat dialect is one module (or package) with these names:
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
 import msgspec
@@ -43,6 +44,7 @@ from tollway.conversation import (
     UsageSeen,
 )
 from tollway.errors import BadRequest, PublicError, UpstreamError
+from tollway.sse import EventCutter, event_data
 
 
 class About(Struct):
@@ -119,6 +121,35 @@ class StreamDecoder(Protocol):
     def end(self) -> list[Event]:
         """The provider closed its stream: what a last event without its empty line held."""
         ...
+
+
+class ServerSentDecoder(ABC):
+    """A `StreamDecoder` of server-sent events."""
+
+    def __init__(self) -> None:
+        self._cutter = EventCutter()
+        self.complete = False
+        self.before_error: list[Event] = []
+
+    def feed(self, data: bytes) -> list[Event]:
+        events: list[Event] = []
+        try:
+            for event in self._cutter.feed(data):
+                payload = event_data(event)
+                if payload is not None and payload.strip() and not self.complete:
+                    self._read(payload, event, events)
+        except UpstreamError:
+            self.before_error = events
+            raise
+        return events
+
+    def end(self) -> list[Event]:
+        rest = self._cutter.rest()
+        return self.feed(rest.rstrip(b"\n") + b"\n\n") if rest.strip() else []
+
+    @abstractmethod
+    def _read(self, payload: bytes, event: bytes, events: list[Event]) -> None:
+        """Adds what an event says, or sets `complete` at the end mark. `payload` is its data, never empty; `event` its lines."""
 
 
 class StreamEncoder(Protocol):

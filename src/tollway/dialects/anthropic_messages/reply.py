@@ -34,13 +34,12 @@ from tollway.conversation import (
     UsageSeen,
     fold,
 )
-from tollway.dialects import HELD_BYTES_MAX, About, label_sealed, read_sealed
+from tollway.dialects import HELD_BYTES_MAX, About, ServerSentDecoder, label_sealed, read_sealed
 from tollway.dialects.anthropic_messages.decode import Cited, citation
 from tollway.dialects.anthropic_messages.encode import NAME, clean_id
 from tollway.dialects.anthropic_messages.errors import encode_stream_error, error_in_stream
 from tollway.dialects.anthropic_messages.usage import merge_usage, usage_from_fields, usage_to_fields
-from tollway.errors import PublicError, UpstreamBroken, UpstreamError
-from tollway.sse import EventCutter, event_data
+from tollway.errors import PublicError, UpstreamBroken
 
 FINISH_FROM_WIRE = {
     "end_turn": "stop",
@@ -149,33 +148,15 @@ def _finished(reason: str, sequence: str | None) -> Finished:
     return Finished(FINISH_FROM_WIRE.get(reason, reason), sequence)
 
 
-class EventDecoder:
+class EventDecoder(ServerSentDecoder):
     """A stream as events, cut anywhere. See `tollway.dialects.StreamDecoder`."""
 
     def __init__(self) -> None:
-        self._cutter = EventCutter()
+        super().__init__()
         self._blocks = _BlockReader()
         self._usage: dict[str, Any] = {}
-        self.complete = False
-        self.before_error: list[Event] = []
 
-    def feed(self, data: bytes) -> list[Event]:
-        events: list[Event] = []
-        try:
-            for event in self._cutter.feed(data):
-                payload = event_data(event)
-                if payload is not None and payload.strip() and not self.complete:
-                    self._read(payload, events)
-        except UpstreamError:
-            self.before_error = events
-            raise
-        return events
-
-    def end(self) -> list[Event]:
-        rest = self._cutter.rest()
-        return self.feed(rest.rstrip(b"\n") + b"\n\n") if rest.strip() else []
-
-    def _read(self, payload: bytes, events: list[Event]) -> None:
+    def _read(self, payload: bytes, _: bytes, events: list[Event]) -> None:
         event = read_event(payload)
         kind = event.type
         if kind == "content_block_delta":

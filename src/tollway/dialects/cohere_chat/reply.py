@@ -24,12 +24,12 @@ from tollway.conversation import (
     ToolCallStarted,
     UsageSeen,
 )
+from tollway.dialects import ServerSentDecoder
 from tollway.dialects.cohere_chat.encode import NAME
 from tollway.dialects.cohere_chat.errors import finish_failure
 from tollway.dialects.cohere_chat.usage import usage_from_json
 from tollway.errors import UpstreamBroken, UpstreamError
 from tollway.failures import said_in, stream_failure
-from tollway.sse import EventCutter, event_data
 
 FINISH_FROM_WIRE = {
     "COMPLETE": "stop",
@@ -138,32 +138,14 @@ def decode_usage(body: bytes) -> Usage | None:
 # --- streams -------------------------------------------------------------------------------------------------------
 
 
-class EventDecoder:
+class EventDecoder(ServerSentDecoder):
     """A stream as events, cut anywhere. See `tollway.dialects.StreamDecoder`."""
 
     def __init__(self) -> None:
-        self._cutter = EventCutter()
+        super().__init__()
         self._calls: dict[int, int] = {}  # Cohere's index of a call to ours
-        self.complete = False
-        self.before_error: list[Event] = []
 
-    def feed(self, data: bytes) -> list[Event]:
-        events: list[Event] = []
-        try:
-            for event in self._cutter.feed(data):
-                payload = event_data(event)
-                if payload is not None and payload.strip() and not self.complete:
-                    self._read(payload, events)
-        except UpstreamError:
-            self.before_error = events
-            raise
-        return events
-
-    def end(self) -> list[Event]:
-        rest = self._cutter.rest()
-        return self.feed(rest.rstrip(b"\n") + b"\n\n") if rest.strip() else []
-
-    def _read(self, payload: bytes, events: list[Event]) -> None:
+    def _read(self, payload: bytes, _: bytes, events: list[Event]) -> None:
         if payload.strip() == b"[DONE]":
             self.complete = True
             return

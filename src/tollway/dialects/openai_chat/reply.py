@@ -41,13 +41,13 @@ from tollway.conversation import (
     WholeChoice,
     fold,
 )
-from tollway.dialects import About, label_sealed, read_sealed
+from tollway.dialects import About, ServerSentDecoder, label_sealed, read_sealed
 from tollway.dialects.openai_chat.decode import NAME, Annotation, citation, signature_of, source_of
 from tollway.dialects.openai_chat.encode import text_of
 from tollway.dialects.openai_chat.errors import encode_stream_error, error_in_stream
 from tollway.dialects.openai_chat.usage import usage_from_json, usage_to_fields
-from tollway.errors import PublicError, UpstreamBroken, UpstreamError
-from tollway.sse import EventCutter, event_data, event_name
+from tollway.errors import PublicError, UpstreamBroken
+from tollway.sse import event_name
 
 FINISH_FROM_WIRE = {"function_call": "tool_calls"}
 FINISH_TO_WIRE = {"refusal": "content_filter", "pause": "stop"}
@@ -148,39 +148,19 @@ def decode_reply(body: bytes) -> list[Event]:
     return decoder.events_of(chunk)
 
 
-class EventDecoder:
+class EventDecoder(ServerSentDecoder):
     """A stream as events, cut anywhere. See `tollway.dialects.StreamDecoder`."""
 
     def __init__(self) -> None:
-        self._cutter = EventCutter()
+        super().__init__()
         self._started = False
         self._choices: dict[int, _ChoiceDecoder] = {}
-        self.complete = False
-        self.before_error: list[Event] = []
 
-    def feed(self, data: bytes) -> list[Event]:
-        events: list[Event] = []
-        try:
-            for event in self._cutter.feed(data):
-                if not self.complete:
-                    self._read(event, events)
-        except UpstreamError:
-            self.before_error = events
-            raise
-        return events
-
-    def _read(self, event: bytes, events: list[Event]) -> None:
-        payload = event_data(event)
-        if payload is None:
-            return
+    def _read(self, payload: bytes, event: bytes, events: list[Event]) -> None:
         if payload.startswith(b"[DONE]"):
             self.complete = True
-        elif payload.strip():
+        else:
             events += self.events_of(_read_chunk(payload, event_name(event) if event.startswith(b"event") else ""))
-
-    def end(self) -> list[Event]:
-        rest = self._cutter.rest()
-        return self.feed(rest.rstrip(b"\n") + b"\n\n") if rest.strip() else []
 
     def events_of(self, chunk: _Chunk) -> list[Event]:
         events: list[Event] = []

@@ -24,11 +24,11 @@ from tollway.conversation import (
     WholeChoice,
     fold,
 )
-from tollway.dialects import About
+from tollway.dialects import About, ServerSentDecoder
 from tollway.dialects.openai_chat.errors import encode_stream_error, error_in_stream
 from tollway.dialects.openai_chat.usage import usage_from_json, usage_to_fields
-from tollway.errors import PublicError, UpstreamBroken, UpstreamError
-from tollway.sse import EventCutter, event_data, event_name
+from tollway.errors import PublicError, UpstreamBroken
+from tollway.sse import event_name
 
 #: What else there may be is a stop to somebody who asked for text.
 FINISHES = frozenset({"stop", "length", "content_filter"})
@@ -74,34 +74,18 @@ def decode_reply(body: bytes) -> list[Event]:
     return EventDecoder().events_of(chunk)
 
 
-class EventDecoder:
+class EventDecoder(ServerSentDecoder):
     """A stream as events, cut anywhere. See `tollway.dialects.StreamDecoder`."""
 
     def __init__(self) -> None:
-        self._cutter = EventCutter()
+        super().__init__()
         self._started = False
-        self.complete = False
-        self.before_error: list[Event] = []
 
-    def feed(self, data: bytes) -> list[Event]:
-        events: list[Event] = []
-        try:
-            for event in self._cutter.feed(data):
-                payload = event_data(event)
-                if payload is None or self.complete:
-                    continue
-                if payload.startswith(b"[DONE]"):
-                    self.complete = True
-                elif payload.strip():
-                    events += self.events_of(_read_chunk(payload, event_name(event)))
-        except UpstreamError:
-            self.before_error = events
-            raise
-        return events
-
-    def end(self) -> list[Event]:
-        rest = self._cutter.rest()
-        return self.feed(rest.rstrip(b"\n") + b"\n\n") if rest.strip() else []
+    def _read(self, payload: bytes, event: bytes, events: list[Event]) -> None:
+        if payload.startswith(b"[DONE]"):
+            self.complete = True
+        else:
+            events += self.events_of(_read_chunk(payload, event_name(event)))
 
     def events_of(self, chunk: _Chunk) -> list[Event]:
         events: list[Event] = []

@@ -29,14 +29,13 @@ from tollway.conversation import (
     ToolCallStarted,
     UsageSeen,
 )
-from tollway.dialects import label_sealed
+from tollway.dialects import ServerSentDecoder, label_sealed
 from tollway.dialects.openai_responses.decode import Annotation, citation
 from tollway.dialects.openai_responses.errors import error_in_stream
 from tollway.dialects.openai_responses.thought import unseal
 from tollway.dialects.openai_responses.tools import NAME, flat_name
 from tollway.dialects.openai_responses.usage import ResponseHead, usage_of
 from tollway.errors import UpstreamBroken, UpstreamError
-from tollway.sse import EventCutter, event_data
 
 FINISH_FROM_WIRE = {"max_output_tokens": "length", "max_messages": "length", "content_filter": "content_filter"}
 
@@ -187,34 +186,17 @@ def _finish(head: ResponseHead, reader: _ItemReader, events: list[Event]) -> Non
         raise UpstreamBroken(f"The provider sent a reply of status {str(head.status)[:40]!r}, which has not ended.")
 
 
-class EventDecoder:
+class EventDecoder(ServerSentDecoder):
     """A stream as events, cut anywhere. See `tollway.dialects.StreamDecoder`."""
 
     def __init__(self) -> None:
-        self._cutter = EventCutter()
+        super().__init__()
         self._reader = _ItemReader()
         self._started = False
-        self.complete = False
-        self.before_error: list[Event] = []
 
-    def feed(self, data: bytes) -> list[Event]:
-        events: list[Event] = []
-        try:
-            for event in self._cutter.feed(data):
-                if not self.complete:
-                    payload = event_data(event)
-                    if payload is not None and payload.strip() and not payload.startswith(b"[DONE]"):
-                        self._read(payload, events)
-        except UpstreamError:
-            self.before_error = events
-            raise
-        return events
-
-    def end(self) -> list[Event]:
-        rest = self._cutter.rest()
-        return self.feed(rest.rstrip(b"\n") + b"\n\n") if rest.strip() else []
-
-    def _read(self, payload: bytes, events: list[Event]) -> None:
+    def _read(self, payload: bytes, _: bytes, events: list[Event]) -> None:
+        if payload.startswith(b"[DONE]"):
+            return
         event = read_event(payload)
         kind = event.type
         if kind == "response.output_text.delta":
