@@ -221,12 +221,17 @@ class Call:
 
 def call_id(epoch: int, seq: int) -> str:
     """A call's public id: a UUID (version 8) that holds its ledger key, so that looking it up needs no index. 0.3 us."""
-    return "%s%012x" % (_id_of_worker(epoch, seq >> 48), seq & 0xFFFFFFFFFFFF)  # noqa: UP031  a third of an f-string's time
+    return _id_without_end(epoch, seq >> 12) + _ID_ENDS[seq & 0xFFF]
 
 
 @lru_cache(maxsize=64)
-def _id_of_worker(epoch: int, seq_high: int) -> str:
-    return f"{epoch >> 28 & 0xFFFFFFFF:08x}-{epoch >> 12 & 0xFFFF:04x}-8{epoch & 0xFFF:03x}-8{seq_high & 0xFFF:03x}-"
+def _id_without_end(epoch: int, seq: int) -> str:
+    """All but the last three digits: what four thousand calls have in common."""
+    worker = f"{epoch >> 28 & 0xFFFFFFFF:08x}-{epoch >> 12 & 0xFFFF:04x}-8{epoch & 0xFFF:03x}"
+    return f"{worker}-8{seq >> 36 & 0xFFF:03x}-{seq & 0xFFFFFFFFF:09x}"
+
+
+_ID_ENDS = [f"{end:03x}" for end in range(0x1000)]
 
 
 def ledger_key_of(id: str) -> tuple[int, int] | None:
