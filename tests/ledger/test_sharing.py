@@ -432,7 +432,8 @@ async def test_a_redis_that_loses_everything_in_the_middle_lets_no_more_through_
 
 async def test_a_process_ends_at_whichever_moment_it_is_told_to(redis_fleet: Fleet) -> None:
     for pause_s in (0.0, 0.001, 0.002, 0.005, 0.01):
-        processes = redis_fleet.start(10, rpm=40, answer_s_max=0.5)  # each connects, and is told to end in the middle of that
+        # Each connects, and is told to end in the middle of that.
+        processes = redis_fleet.start(10, rpm=40, answer_s_max=0.5)
         asking = [asyncio.create_task(process.let_in()) for process in processes]
         await asyncio.sleep(pause_s)
         async with asyncio.timeout(60):

@@ -129,15 +129,22 @@ def prove(folder: Path, server: Any, url: str, *, calls: int, outages: int, seed
                 await run.all_calls(keys, outages=outages)
                 took_s = time.monotonic() - began
                 assert await asyncio.to_thread(gateway.stop) == 0, gateway.said()[-4_000:]
+                if journals(folder):  # it gave up waiting for a slow database: the next start takes over what is left
+                    await asyncio.to_thread(gateway.start)
+                    assert await asyncio.to_thread(gateway.stop) == 0, gateway.said()[-4_000:]
             finally:
                 gateway.kill()
         tell(run, took_s)
         await check_money(run, url)
         check_waiting(run, slower=max(slower, slowness()))
-        assert not list((folder / "host" / "journal").glob("*.log")), gateway.said()[-4_000:]
+        assert not journals(folder), gateway.said()[-4_000:]
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
+
+
+def journals(folder: Path) -> list[Path]:
+    return list((folder / "host" / "journal").glob("*.log"))
 
 
 def tell(run: Run, took_s: float) -> None:

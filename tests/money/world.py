@@ -262,6 +262,7 @@ general_settings:
     def start(self) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
         with (self.folder / "log").open("ab") as log:
+            said_before = log.tell()
             self._process = subprocess.Popen(
                 [
                     sys.executable,
@@ -277,7 +278,7 @@ general_settings:
                 stderr=subprocess.STDOUT,
             )
         ends_at = time.monotonic() + START_S_MAX
-        while b"curl " not in (self.folder / "log").read_bytes():
+        while b"curl " not in (self.folder / "log").read_bytes()[said_before:]:
             assert self._process.poll() is None, self.said()
             assert time.monotonic() < ends_at, self.said()
             time.sleep(0.05)
