@@ -78,7 +78,7 @@ QUERY = {
 }
 
 #: What there is nothing of.
-UNANSWERED = {"/invitation/info", "/provider/budgets", "/ui/api/spend"}
+UNANSWERED = {"/health/services", "/invitation/info", "/provider/budgets", "/ui/api/spend"}
 
 
 class Watched(Outsider):
