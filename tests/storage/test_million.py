@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from hashlib import sha256
@@ -152,7 +153,7 @@ async def test_a_million_rows_are_written_in_flat_memory_and_every_report_is_qui
     assert everything.spend_nano == sum(97_500 + n % 100 for n in range(ROWS))
     assert (await spend.page(SpendFilter(), limit=1))[0].started_us == last
     assert grown_mb < MEMORY_MB_MAX
-    slower = max(slower, slowness())
+    slower = max(slower, slowness()) * (2 if sys.gettrace() else 1)  # coverage counts every line that is run
     print(f"  this machine is {slower:.1f} times as slow as a quiet one")
     assert cpu_us < CPU_US_MAX * slower
     slow = {what: round(ms) for what, (ms, _) in answers.items() if ms > ANSWER_MS_MAX * slower}
