@@ -15,7 +15,6 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from copy import copy
 from hashlib import sha256
 from importlib import import_module, resources
 from importlib.util import find_spec
@@ -629,10 +628,7 @@ class App:
             current = keys.get(old.token)
             if current is not None and current.key is not None and old.until_us > now_us:
                 # The same key with an end of its own: nobody makes a new snapshot when a grace period is over.
-                replaced = copy(current.key)
-                until = old.until_us / 1_000_000
-                replaced.expires_at = until if replaced.expires_at is None else min(until, replaced.expires_at)
-                keys[old.old] = Caller("key", replaced)
+                keys[old.old] = Caller("key", current.key.until(old.until_us / 1_000_000))
         bearers = self._bearers(config, people, callers)  # before the end: those who were seen keep their accounts
         self._signed_in.keep(people, callers.unkept_key)
         others = callers.others()

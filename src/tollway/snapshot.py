@@ -318,6 +318,21 @@ class Key:
         self.access: Access = access or (ModelAccess(record.models) if record.models else EVERYTHING)
         self.allowed_routes: tuple[str, ...] = tuple(fields.get("allowed_routes") or ())
 
+    def until(self, at: float) -> Key:
+        """The same key, with an end of its own: `at`, in seconds of the epoch, or where it ended before."""
+        standing = Standing(self.accounts, self.paces, self.model_accounts, self.model_paces)
+        key = Key(
+            self.record,
+            self.spend_account,
+            standing,
+            access=self.access,
+            aliases=self.aliases,
+            closed=self.closed,
+            role=self.role,
+        )
+        key.expires_at = at if self.expires_at is None else min(at, self.expires_at)
+        return key
+
 
 class Customer(Value, frozen=True):
     """An end user of clients as the request path needs it."""
