@@ -107,7 +107,7 @@ class Lease:
 
     def room_within(self, limit: int) -> int:
         """The room there is when the budget's limit is `limit` now. What calls have given back to a stale lease is gone."""
-        room = self.granted - self.settled - self.held
+        room = self.room
         if room > 0 and (self.stale or (self.limit is not None and limit < self.limit)):
             self.granted -= room
             return 0
