@@ -449,11 +449,18 @@ tollway: {{data_dir: .}}
         await close(everywhere)
         return Counter(status for status, _, _ in answers)
 
+    def alone() -> int:
+        """How often a process said by now that it has to do without the others, as one does that had no answer in time."""
+        return sum("rate limits are not shared" in line for gateway in gateways for line in gateway.running.so_far())
+
+    began = time.monotonic()
     before = asyncio.run(run(200))
     assert before.keys() == {200, 429}
-    assert 57 <= before[200] <= 60  # never one above; on a busy machine a share of one or two may come back too late
-    ready = [gateway.ready() for gateway in gateways]
-    assert [one["rate_limits"] for one in ready] == ["shared", "shared"]
+    # Never one above, but by processes that a machine stood still for: they keep to their part of the limit, whatever others
+    # use. On a busy machine a share of one or two may come back too late.
+    assert 57 <= before[200] <= 60 + alone() * 60 // 4
+    for gateway in gateways:
+        until(lambda gateway=gateway: gateway.ready()["rate_limits"] == "shared")  # type: ignore[misc]  # a default binds it
     redis.kill()
     for gateway in gateways:
         gateway.manage("/key/update", {"key": key, "rpm_limit": 100})
@@ -464,6 +471,11 @@ tollway: {{data_dir: .}}
         for _ in range(2):  # each worker by itself
             gateway.running.wait_for("rate limits are shared again")
     # What was let in before is remembered by the processes: a hundred in all.
+    lost_before = alone()
+    assert lost_before >= 4  # each process
     after = asyncio.run(run(200))
     assert after.keys() == {200, 429}
-    assert 95 <= before[200] + after[200] <= 100
+    within = before[200] + after[200]
+    assert within >= 95
+    if time.monotonic() - began < 60:  # a machine may be so slow that the first calls' minute is over
+        assert within <= 100 + (alone() - lost_before) * 100 // 4

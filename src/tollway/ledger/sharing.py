@@ -182,6 +182,7 @@ class SharedPaces:
         self._lease_s = (lease_ms - LEASE_MS_SPARED) / 1000
         self._sequence = 0
         self._memory = ""
+        self._forgotten = False  # by the lessor, at its last answer
         self._leased_until = 0.0
         self._meters: dict[tuple[Pace, str], Meter] = {}
         self._by_name: dict[str, Meter] = {}
@@ -323,6 +324,8 @@ class SharedPaces:
                 self._lost("it failed here")
                 self._end_lease()
             pause_s = AWAY_S if self.away_since is not None else LOOK_S if self._meters else self._lease_s / 2
+            if self._forgotten:  # it waits for all to tell it again, and not for long
+                pause_s = AGAIN_S
             look_at = time.monotonic() + pause_s
 
     async def _until(self, look_at: float) -> None:
@@ -344,6 +347,7 @@ class SharedPaces:
     async def _settle(self, meters: Sequence[Meter], *, leaving: bool = False) -> None:
         """Tells claims, and takes note of the answers. Without any it is a look, which renews the lease all the same."""
         began, now = time.monotonic(), self._clock()
+        self._forgotten = False
         if self._leased_until < began and self.away_since is None:
             self._let_lapse(now)
         for meter in meters:
@@ -375,6 +379,7 @@ class SharedPaces:
                 self._to_tell[meter] = None
         self._make_room(settled.wanted)
         if forgot:
+            self._forgotten = True
             self._to_tell.update(dict.fromkeys(self._meters.values()))
         if forgot or settled.recalling:  # it grants nothing until all have told it what they hold
             self._lost("it lost what it knew")
