@@ -237,6 +237,7 @@ class PostgresDatabase:
         self._url = url
         self._shown = repr(shown_url(url))
         self._writer = self._lane("write", writes=True)
+        self._soon = self._lane("soon", writes=True)
         self._readers = tuple(self._lane(f"read-{n}", writes=False) for n in range(READERS))
         self._listener = Lane(
             "listen",
@@ -253,6 +254,10 @@ class PostgresDatabase:
     async def write(self, work: Callable[[PostgresSession], T]) -> T:
         self._check_open()
         return await self._writer.run(work)
+
+    async def write_soon(self, work: Callable[[PostgresSession], T]) -> T:
+        self._check_open()
+        return await self._soon.run(work)
 
     async def listen_for_key_changes(self) -> None:
         self._check_open()
@@ -278,7 +283,7 @@ class PostgresDatabase:
         if not self._open:
             return
         self._open = False
-        lanes: tuple[Lane[Any], ...] = (*self._readers, self._listener, self._writer)
+        lanes: tuple[Lane[Any], ...] = (*self._readers, self._listener, self._soon, self._writer)
         for lane in lanes:
             await lane.close()
 

@@ -56,6 +56,9 @@ class Database(Protocol):
 
     async def write(self, work: Callable[[Any], T]) -> T: ...
 
+    async def write_soon(self, work: Callable[[Any], T]) -> T:
+        """As `write`, and where the database lets several write it does not wait for what else is written from here."""
+
     async def listen_for_key_changes(self) -> None:
         """Changes from now on end a pause."""
 

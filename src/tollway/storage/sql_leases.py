@@ -38,7 +38,7 @@ class SqlLeaseStore:
         def turn(place: int) -> tuple[bool, str, str]:
             return _turn(wants[place])
 
-        return await self._database.write(work)
+        return await self._database.write_soon(work)  # calls wait for it
 
     async def give_back(self, epoch: int, kept: Sequence[LeaseKept]) -> None:
         statement = f"""
@@ -51,7 +51,7 @@ class SqlLeaseStore:
                 values = _place(session, lease.scope, lease.id, lease.period_start_us)[0]
                 session.execute(statement, {**values, "epoch": epoch, "granted": lease.granted_nano})
 
-        await self._database.write(work)
+        await self._database.write_soon(work)  # others' calls wait for it
 
     async def states(self, epoch: int, *, wanted_only: bool = False) -> list[LeaseState]:
         statement = f"""

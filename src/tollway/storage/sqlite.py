@@ -195,6 +195,9 @@ class SqliteDatabase:
         self._check_open()
         return await self._writer.run(work)
 
+    async def write_soon(self, work: Callable[[SqliteSession], T]) -> T:
+        return await self.write(work)
+
     async def listen_for_key_changes(self) -> None:
         self._check_open()
 
