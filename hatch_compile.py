@@ -33,6 +33,7 @@ MODULES = [
     f"tollway/{path}.py"
     for path in (
         "calls",
+        "outbox",
         "downstream/line",
         "dispatch",
         "gateway",

@@ -21,6 +21,7 @@ from tollway.downstream.line import DirectLine
 from tollway.ledger import journal
 from tollway.ledger.journal import Journal
 from tollway.ledger.ledger import Ledger
+from tollway.outbox import Outbox
 from tollway.storage import open_storage
 from tollway.storage.sql import SqlSpendStore
 from tollway.testing.gateway import SmallGateway, chat_reply, chat_stream
@@ -63,6 +64,7 @@ async def main(folder: Path, step: str, times: int) -> None:
     death.around(Journal, "append", "the journal's write", waits=False)
     death.around(SqlSpendStore, "ingest", "the storage's transaction", waits=True)
     death.around(Ledger, "_drop_before", "old segments go", waits=True)
+    death.around(Outbox, "flush", "all that left in a turn", waits=False)
     death.around(DirectLine, "answer", "an answer", waits=True)
     death.around(DirectLine, "end", "a stream's end", waits=True)
     journal.SEGMENT_BYTES_MAX = 20_000

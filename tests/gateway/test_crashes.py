@@ -29,6 +29,7 @@ STEPS = [
     f"{when} {what}"
     for what in (
         "the journal's write",
+        "all that left in a turn",
         "the storage's transaction",
         "old segments go",
         "an answer",

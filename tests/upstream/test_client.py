@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from tollway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
+from tollway.outbox import Outbox
 from tollway.upstream.client import HttpClient, Pool, PoolStats
 from tollway.upstream.connection import Connection
 from tollway.upstream.wire import Deadlines, Origin, WireRequest
@@ -798,6 +799,7 @@ async def test_what_a_leaving_caller_was_given_in_the_same_moment_goes_to_the_ne
         connections_max=1,
         head_bytes_max=1,
         buffered_bytes_max=1,
+        outbox=Outbox(),
         on_idle=lambda _: None,
         on_empty=lambda _: None,
     )

@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tollway.errors import UpstreamBroken
+from tollway.outbox import Outbox
 from tollway.upstream.connection import Connection, Inflater, Reply, StaleConnection
 from tollway.upstream.wire import Deadlines, Origin, WireRequest
 
@@ -48,6 +49,9 @@ class FakeTransport:
     def abort(self) -> None:
         self.aborted = True
 
+    def is_closing(self) -> bool:
+        return self.aborted
+
     def get_write_buffer_size(self) -> int:
         return 0
 
@@ -63,9 +67,11 @@ class FakeKeeper:
     name = "api.example"
     head_bytes_max = 65536
     buffered_bytes_max = 262144
+    in_use = 1
 
     def __init__(self) -> None:
         self.taken_back = 0
+        self.outbox = Outbox(lambda flush: flush())
 
     def take_back(self, connection: Connection) -> None:
         self.taken_back += 1

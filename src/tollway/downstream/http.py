@@ -10,6 +10,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tollway.config.settings import BoundSettings
 from tollway.downstream.line import ClientConnection, Handler, Headers, Sweeper, expects_100
+from tollway.outbox import Outbox
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -18,6 +19,7 @@ class BoundedHttp(HttpToolsProtocol):
     bounds: BoundSettings = BoundSettings()
     hot: Mapping[bytes, Handler] = {}
     sweeper: Sweeper
+    outbox: Outbox
     front: ClientConnection
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -26,7 +28,9 @@ class BoundedHttp(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
         super().connection_made(transport)
-        self.front = front = ClientConnection(self, transport, bounds=self.bounds, hot=self.hot, sweeper=self.sweeper)
+        self.front = front = ClientConnection(
+            self, transport, bounds=self.bounds, hot=self.hot, sweeper=self.sweeper, outbox=self.outbox
+        )
         self.parser = front.parser
         self.flow = front.flow  # type: ignore[assignment]  # the same methods
         self.pipeline = front.pipeline
@@ -60,6 +64,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         self.cycle = self.front.cycle
+        self.outbox.flush()
         super().shutdown()
 
     def lost(self, exc: Exception | None) -> None:
@@ -73,4 +78,4 @@ def bounded_http(bounds: BoundSettings, hot: Mapping[bytes, Handler]) -> type[Bo
 
     `hot` maps a request target (path without query, as it stands in the request line) to who answers POSTs to it.
     """
-    return type("BoundedHttp", (BoundedHttp,), {"bounds": bounds, "hot": hot, "sweeper": Sweeper()})
+    return type("BoundedHttp", (BoundedHttp,), {"bounds": bounds, "hot": hot, "sweeper": Sweeper(), "outbox": Outbox()})

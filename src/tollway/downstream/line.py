@@ -21,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from tollway.config.settings import BoundSettings
 from tollway.errors import BodyTimeout, BodyTooLarge
+from tollway.outbox import Outbox
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Any]
@@ -51,6 +52,11 @@ class Line(Protocol):
     @property
     def gone(self) -> bool:
         """The client hung up."""
+        ...
+
+    @property
+    def outbox(self) -> Outbox | None:
+        """Where what is told on this line waits for the end of a turn. None: it leaves at once."""
         ...
 
     async def read_body(self, bytes_max: int) -> bytes:
@@ -125,6 +131,10 @@ class DirectLine:
     def gone(self) -> bool:
         return self.disconnected
 
+    @property
+    def outbox(self) -> Outbox | None:
+        return self.protocol.outbox
+
     # --- what uvicorn's connection asks of a request's cycle
 
     @property
@@ -144,7 +154,7 @@ class DirectLine:
         finally:
             self.protocol.tasks.discard(self.task)
         if not self.response_complete and not self.disconnected:
-            self.protocol.transport.close()
+            self.protocol.close()
 
     def take(self, piece: bytes) -> None:
         """More of the request's body has come."""
@@ -181,7 +191,7 @@ class DirectLine:
         protocol = self.protocol
         _check_length(protocol.headers, bytes_max)
         if expects_100(self.scope["headers"]):
-            protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            protocol.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         while self.more_body:
             if self.body_bytes > bytes_max:
                 raise _too_large(bytes_max)
@@ -197,7 +207,7 @@ class DirectLine:
     async def answer(self, status: int, head: bytes, body: bytes) -> None:
         if self.disconnected:
             return
-        self.protocol.transport.write(
+        self.protocol.send(
             b"%b%b%bcontent-length: %d\r\n\r\n%b" % (STATUS_LINE[status], self._standing_head(), head, len(body), body)
         )
         self._complete()
@@ -210,14 +220,14 @@ class DirectLine:
         else:
             self._chunked = self.keep_alive = False
             framing = b"\r\n"
-        self.protocol.transport.write(b"%b%b%b%b" % (STATUS_LINE[status], self._standing_head(), head, framing))
+        self.protocol.send(b"%b%b%b%b" % (STATUS_LINE[status], self._standing_head(), head, framing))
 
     async def write(self, data: bytes) -> None:
         if self.disconnected:
             return
         if self.protocol.flow.write_paused:
             await self.protocol.flow.drain()
-        self.protocol.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        self.protocol.send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
     async def end(self, data: bytes = b"") -> None:
         if self.disconnected:
@@ -225,12 +235,13 @@ class DirectLine:
         if self._chunked:
             data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
         if data:
-            self.protocol.transport.write(data)
+            self.protocol.send(data)
         self._complete()
 
     def hang_up(self) -> None:
         """Ends the connection without a proper end, so that the client knows its answer was cut."""
         self.response_complete = True
+        self.protocol.outbox.flush()
         self.protocol.transport.abort()
 
     def _standing_head(self) -> bytes:
@@ -242,7 +253,7 @@ class DirectLine:
         self.response_complete = True
         protocol = self.protocol
         if not self.keep_alive:
-            protocol.transport.close()
+            protocol.close()
         elif self.more_body:
             protocol.unwanted_bytes_left = UNWANTED_BODY_BYTES_MAX
         protocol.on_response_complete()
@@ -251,7 +262,7 @@ class DirectLine:
 class AsgiLine:
     """A line over plain ASGI, for other servers than uvicorn and for tests."""
 
-    __slots__ = ("_receive", "_send", "_task", "_watch", "gone", "headers")
+    __slots__ = ("_receive", "_send", "_task", "_watch", "gone", "headers", "outbox")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.headers = scope["headers"]
@@ -260,6 +271,7 @@ class AsgiLine:
         self._watch: asyncio.Task[None] | None = None
         self._task: asyncio.Task[Any] | None = None
         self.gone = False
+        self.outbox: Outbox | None = None
 
     def cancel_when_gone(self) -> None:
         self._task = asyncio.current_task()
@@ -427,6 +439,7 @@ class ClientConnection:
         "hot",
         "keep_alive_s",
         "loop",
+        "outbox",
         "parser",
         "pipeline",
         "refused",
@@ -449,12 +462,14 @@ class ClientConnection:
         bounds: BoundSettings,
         hot: Mapping[bytes, Handler],
         sweeper: Sweeper,
+        outbox: Outbox,
     ) -> None:
         self.cold = cold
         self.transport = transport
         self.bounds = bounds
         self.hot = hot
         self.sweeper = sweeper
+        self.outbox = outbox
         self.loop = cold.loop
         self.tasks = cold.tasks
         self.server_state = cold.server_state
@@ -480,6 +495,17 @@ class ClientConnection:
         self.pipeline: deque[tuple[Any, Any]] = deque()
         self.taken_deadline: float | None = None  # until when the client must take some of what it was sent
         sweeper.watch(self)
+
+    def send(self, data: bytes) -> None:
+        """With all else that leaves in this turn of the loop; at once while no other request is worked on."""
+        self.outbox.put(self.transport, data)
+        if len(self.tasks) <= 1:
+            self.outbox.flush()
+
+    def close(self) -> None:
+        """When all that was sent is on its way."""
+        self.outbox.flush()
+        self.transport.close()
 
     # --- called by the loop
 
@@ -522,10 +548,12 @@ class ClientConnection:
         try:
             self.parser.feed_data(data)
         except HttpParserUpgrade:
+            self.outbox.flush()
             if self.cold.upgrade():
                 self.sweeper.forget(self)
         except HttpParserError:
             log.warning("Invalid HTTP request received.")
+            self.outbox.flush()
             self.cold.send_400_response("Invalid HTTP request received.")
 
     def _judge_large_head(self, bytes_before: int) -> None:
@@ -665,7 +693,7 @@ class ClientConnection:
         elif self.transport.is_closing():
             self.transport.abort()  # it does not even take the end of its answer
         else:
-            self.transport.close()
+            self.close()
 
     def _body_overdue(self) -> None:
         line = self.cycle
@@ -676,7 +704,7 @@ class ClientConnection:
             self.body_timed_out = True
             line.set()
         elif self.cycle.response_started:
-            self.transport.close()
+            self.close()
         else:
             self._refuse(408, b"The request body came too slowly.")
 
@@ -684,11 +712,11 @@ class ClientConnection:
         self._refuse(431, b"The request head is larger than %d bytes." % self.bounds.head_bytes_max)
 
     def _refuse(self, status: int, message: bytes) -> None:
-        self.transport.write(
+        self.send(
             b"%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
             % (STATUS_LINE[status], len(message), message)
         )
-        self.transport.close()
+        self.close()
 
 
 class Sweeper:

@@ -1,8 +1,9 @@
 """The ledger: knows every account, writes each settled call into the journal once, and drains the journal into storage.
 
-A call's record goes first to the journal (one blocking write, before the client has its last bytes), then to a bounded queue in
-memory, from which a background task moves batches into storage. When the storage is away the queue fills; what does not fit is
-read back from the journal's own files later. Nothing waits for the storage but `flush`.
+A call's record goes first to the journal (one blocking write for all calls that settle in one turn of the event loop, before their
+clients have their last bytes), then to a bounded queue in memory, from which a background task moves batches into storage. When the
+storage is away the queue fills; what does not fit is read back from the journal's own files later. Nothing waits for the storage
+but `flush`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from tollway.ledger import journal as journals
 from tollway.ledger.budgets import Account, Budgets
 from tollway.ledger.journal import Journal
 from tollway.ledger.record import KEY_MARK, CallRecord, decode_record, encode_record, mask_keys, shorten_record
+from tollway.outbox import Outbox
 from tollway.storage import KEY_SCOPE, LeaseStore, SpendEntry, SpendStore, Spent
 
 log = logging.getLogger("tollway")
@@ -97,6 +99,8 @@ class Ledger:
         self._failures = 0  # of the drain
         self._journal_broken = False
         self._unwritten: list[bytes] = []  # records that the disk has refused
+        self._settled: list[tuple[CallRecord, bytes]] = []  # those of this turn of the event loop
+        self._outbox: Outbox | None = None  # by which their answers leave
 
     async def open(self) -> None:
         """Replays what dead workers left, then opens this worker's journal and starts the drain."""
@@ -151,8 +155,11 @@ class Ledger:
             return True
         return self._journal.segment - self._first_segment >= self._journal_segments_max
 
-    def write(self, record: CallRecord) -> CallRecord:
+    def write(self, record: CallRecord, outbox: Outbox | None = None) -> CallRecord:
         """Writes one settled call and returns it as it was written: without keys and what is too long. About 4 us.
+
+        With the outbox by which the call's answer leaves, it is written together with the other calls of this turn of the event
+        loop, before anything more leaves by it.
 
         What the disk refuses stays in memory and closes the ledger to new calls. Where calls go on when all is full, they
         are counted and not written.
@@ -164,23 +171,39 @@ class Ledger:
         if _find_key(payload) is not None or len(payload) > RECORD_BYTES_MAX:
             record = mask_keys(record) if len(payload) <= RECORD_BYTES_MAX else mask_keys(shorten_record(record))
             payload = encode_record(record)
+        self._settled.append((record, payload))
+        if outbox is None or self._outbox not in (None, outbox):
+            self._write_settled()
+        elif self._outbox is None:
+            self._outbox = outbox
+            outbox.ahead(self._write_settled)
+        return record
+
+    def _write_settled(self) -> None:
+        settled, self._settled = self._settled, []
+        self._outbox = None
+        if not settled:
+            return
+        payloads = [payload for _, payload in settled]
         try:
-            segment = self._journal.append(payload)
+            segment = self._journal.append(*payloads)
         except OSError as error:
             segment = self._journal.segment
-            self._unwritten.append(payload)
+            self._unwritten += payloads
             if not self._journal_broken:
                 self._journal_broken = True
                 self._on_trouble(f"the spend journal cannot be written: {error}")
-        self.rows_written += 1
-        if len(self._queue) >= QUEUE_ROWS_MAX and not self._journal_broken:
-            if self._lost_track_at is None:
-                self._lost_track_at = self._queue[-1][2]
-        elif self._lost_track_at is None or self._journal_broken:
-            self._queue.append((record, payload, segment))
-        if len(self._queue) == BATCH_ROWS_MAX:
+        self.rows_written += len(settled)
+        queue = self._queue
+        before = len(queue)
+        for record, payload in settled:
+            if len(queue) >= QUEUE_ROWS_MAX and not self._journal_broken:
+                if self._lost_track_at is None:
+                    self._lost_track_at = queue[-1][2]
+            elif self._lost_track_at is None or self._journal_broken:
+                queue.append((record, payload, segment))
+        if before < BATCH_ROWS_MAX <= len(queue):
             self._wake.set()
-        return record
 
     def _drop(self) -> None:
         self.rows_dropped += 1
@@ -196,6 +219,7 @@ class Ledger:
 
     async def flush(self) -> None:
         """Returns when all that was written until now is in storage, or storage has refused it, or after `FLUSH_S_MAX` seconds."""
+        self._write_settled()
         goal, failures = self.rows_written, self._failures
         self._wake.set()
         try:
@@ -216,6 +240,7 @@ class Ledger:
         """Makes every account what is `stored` of it and what waits here to be. To be called while storing nothing, by the
         one who alone charges these accounts; what does not fit the queue puts it off.
         """
+        self._write_settled()
         if self._lost_track_at is not None:
             return
         waiting: Counter[tuple[str, str, int]] = Counter()
@@ -241,6 +266,7 @@ class Ledger:
         await self.flush()
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        self._write_settled()
         drained = not self._queue and self._lost_track_at is None and not self._journal_broken
         if drained and self._leased and self._leases is not None:
             try:

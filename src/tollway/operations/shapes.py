@@ -7,8 +7,15 @@ from __future__ import annotations
 from msgspec import Raw, Struct
 
 
+class Message(Struct, gc=False):
+    """A message, as far as media are looked for: its text is passed over."""
+
+    type: str | None = None
+    content: Raw = Raw(b"")
+
+
 class Part(Struct, gc=False):
-    """A message, or a part of one, as far as media are looked for."""
+    """A part of a message, and what is in it."""
 
     type: str | None = None
     content: str | list[Part] | None = None

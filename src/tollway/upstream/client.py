@@ -20,6 +20,7 @@ from functools import partial
 from typing import cast
 
 from tollway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
+from tollway.outbox import Outbox
 from tollway.upstream.connection import Connection, Reply, StaleConnection
 from tollway.upstream.dialing import Dialer, Resolve
 from tollway.upstream.proxying import Proxy, ProxySettings, absolute_head, choose_proxy, read_proxy
@@ -60,6 +61,7 @@ class HttpClient:
         self._proxies = proxies
         self._sweep_s = sweep_s
         self._dialer = Dialer(head_bytes_max=head_bytes_max, resolve=resolve)
+        self._outbox = Outbox()
         self._pools: dict[Origin, Pool] = {}
         self._sweeping: asyncio.TimerHandle | None = None
         self._reaping: asyncio.TimerHandle | None = None
@@ -158,6 +160,7 @@ class HttpClient:
             connections_max=self._connections_per_origin_max,
             head_bytes_max=self._head_bytes_max,
             buffered_bytes_max=self._buffered_bytes_max,
+            outbox=self._outbox,
             on_idle=self._expect_idle,
             on_empty=self._drop_pool,
         )
@@ -219,6 +222,7 @@ class Pool:
         connections_max: int,
         head_bytes_max: int,
         buffered_bytes_max: int,
+        outbox: Outbox,
         on_idle: Callable[[Pool], None],
         on_empty: Callable[[Pool], None],
     ) -> None:
@@ -230,6 +234,7 @@ class Pool:
         self.relay = proxy if origin.scheme == "http" else None
         self.head_bytes_max = head_bytes_max
         self.buffered_bytes_max = buffered_bytes_max
+        self.outbox = outbox
         self.connections: set[Connection] = set()
         self.idle: list[Connection] = []
         self.waiters: deque[asyncio.Future[Connection | None]] = deque()
@@ -237,6 +242,10 @@ class Pool:
         self._places_max = connections_max
         self._on_idle = on_idle
         self._on_empty = on_empty
+
+    @property
+    def in_use(self) -> int:
+        return len(self.connections) - len(self.idle)
 
     async def wait_for_place(self) -> Connection | None:
         """None: the caller may open a connection, and owes `free_place` if it does not. Else a connection that another

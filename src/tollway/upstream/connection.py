@@ -19,6 +19,7 @@ from typing import Protocol
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from tollway.errors import UpstreamBroken, UpstreamTimeout
+from tollway.outbox import Outbox
 from tollway.upstream.wire import Deadlines, WireRequest
 
 #: Bodies up to this size are joined to their head; larger ones are given to the loop beside it, which spares a copy.
@@ -45,6 +46,12 @@ class Keeper(Protocol):
     name: str
     head_bytes_max: int
     buffered_bytes_max: int
+    outbox: Outbox
+
+    @property
+    def in_use(self) -> int:
+        """How many of its connections are."""
+        ...
 
     def take_back(self, connection: Connection) -> None:
         """It is free again."""
@@ -248,11 +255,13 @@ class Connection:
         body = request.body
         if not body and head.startswith((b"GET ", b"HEAD ")):
             self._without_body = head.startswith(b"HEAD ")
-            self.transport.write(head + b"\r\n")
+            self.keeper.outbox.put(self.transport, head + b"\r\n")
         elif len(body) <= JOINED_BODY_BYTES_MAX:
-            self.transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
+            self.keeper.outbox.put(self.transport, b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
         else:
             self.transport.writelines((b"%bcontent-length: %d\r\n\r\n" % (head, len(body)), body))
+        if self.keeper.in_use <= 1:  # nobody else sends anything there in this turn
+            self.keeper.outbox.flush()
         reply = self.reply = Reply(self, request)
         return reply
 
