@@ -117,6 +117,7 @@ class Call:
         "model_asked",
         "modify_asked",
         "operation",
+        "outbox",
         "output_tokens_max",
         "path",
         "recalled",
@@ -160,6 +161,7 @@ class Call:
         self.snapshot = snapshot
         self.scope = scope
         self.line = line
+        self.outbox: Any = None  # by which its answer leaves at the end of a turn of the event loop, behind its record
         self.started = started
         self.started_us = started_us
         self.path = path

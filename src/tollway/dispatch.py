@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from tollway.calls import Call
-from tollway.downstream.line import AsgiLine, Handler, Line
+from tollway.downstream.line import AsgiLine, DirectLine, Handler, Line
 from tollway.downstream.websocket import WebSocket
 from tollway.endpoints import anthropic, gemini, models, openai, pass_through, realtime, responses
 from tollway.errors import KeysMissing, NotFound, PublicError, Rejection
@@ -202,7 +202,7 @@ class Dispatch:
     def _call(self, operation: Any, scope: Any, line: Any, model: str | None) -> Call:
         self._seq += 1
         wall = self._wall()
-        return Call(
+        call = Call(
             seq=self._seq,
             epoch=self._epoch,
             operation=operation,
@@ -215,6 +215,9 @@ class Dispatch:
             started_us=int(wall * 1_000_000),
             route_model=model,
         )
+        if isinstance(line, DirectLine):
+            call.outbox = line.protocol.outbox
+        return call
 
     async def _show_models(self, name: str, scope: Any, receive: Any, send: Any) -> None:
         snapshot = self._snapshots.current

@@ -54,11 +54,6 @@ class Line(Protocol):
         """The client hung up."""
         ...
 
-    @property
-    def outbox(self) -> Outbox | None:
-        """Where what is told on this line waits for the end of a turn. None: it leaves at once."""
-        ...
-
     async def read_body(self, bytes_max: int) -> bytes:
         """The whole request body. Raises BodyTooLarge, BodyTimeout, ClientGone."""
         ...
@@ -130,10 +125,6 @@ class DirectLine:
     @property
     def gone(self) -> bool:
         return self.disconnected
-
-    @property
-    def outbox(self) -> Outbox | None:
-        return self.protocol.outbox
 
     # --- what uvicorn's connection asks of a request's cycle
 
@@ -262,7 +253,7 @@ class DirectLine:
 class AsgiLine:
     """A line over plain ASGI, for other servers than uvicorn and for tests."""
 
-    __slots__ = ("_receive", "_send", "_task", "_watch", "gone", "headers", "outbox")
+    __slots__ = ("_receive", "_send", "_task", "_watch", "gone", "headers")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.headers = scope["headers"]
@@ -271,7 +262,6 @@ class AsgiLine:
         self._watch: asyncio.Task[None] | None = None
         self._task: asyncio.Task[Any] | None = None
         self.gone = False
-        self.outbox: Outbox | None = None
 
     def cancel_when_gone(self) -> None:
         self._task = asyncio.current_task()

@@ -89,7 +89,6 @@ class SocketLine:
         self.recent = recent
         self.gone = False
         self.cut = False
-        self.outbox = None  # each message leaves at once
         self._send = send
         self._message = message
         self._cutter = EventCutter()

@@ -42,7 +42,7 @@ def report(next: Step, ledger: Ledger, told: Report, bodies: Bodies | None, mono
     def write(call: Call, reply: Reply, failure: PublicError | None) -> None:
         ended_us = call.started_us + int((monotonic() - call.started) * 1e6)
         kept = _keep(call, bodies) if bodies is not None else None
-        written = ledger.write(record_of(call, reply, failure, ended_us, kept), call.line.outbox)
+        written = ledger.write(record_of(call, reply, failure, ended_us, kept), call.outbox)
         for listener in told.listeners:
             listener(written)
 
