@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
 from fastapi import Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from msgspec import structs
+from msgspec.json import encode
 from starlette.requests import Request
 
 from tollway.admin.border import (
@@ -96,7 +97,7 @@ async def report(
     internal_user_id: str | None = None,
     team_id: str | None = None,
     customer_id: str | None = None,
-) -> list[dict[str, Any]]:
+) -> Any:
     """Sums by day and team or customer, or by key; each with its models."""
     store = await flushed(request)
     which = structs.replace(
@@ -104,11 +105,28 @@ async def report(
     )
     if group_by == "api_key":
         return _by_key(await store.groups(("key", "model"), which))
-    if group_by == "team":
-        groups = await store.groups(("day", "team_id", "key", "model"), which)
-        return _by_day_and(groups, "teams", "team_name", "team_id")
-    groups = await store.groups(("day", "end_user", "key", "model"), which)
-    return _by_day_and(groups, "customers", "customer", "end_user")
+    column: SpendColumn = "team_id" if group_by == "team" else "end_user"
+    days = [group.day or 0 for group in await store.groups(("day",), which)]
+    return StreamingResponse(report_by_day(store, which, days, column), media_type="application/json")
+
+
+async def report_by_day(
+    store: SpendStore, which: SpendFilter, days: Sequence[int], column: SpendColumn
+) -> AsyncIterator[bytes]:
+    """The report's JSON, a piece for each of these days (since 1970): what a thousand customers asked of how many models is
+    megabytes a month, and nobody's memory or time holds them at once."""
+    before = b"["
+    for day in days:
+        from_us, until_us = day * DAY_US, (day + 1) * DAY_US
+        of_day = structs.replace(
+            which,
+            from_us=from_us if which.from_us is None else max(from_us, which.from_us),
+            until_us=until_us if which.until_us is None else min(until_us, which.until_us),
+        )
+        groups = await store.groups((column, "key", "model"), of_day)
+        yield before + await asyncio.to_thread(_encoded_day, day, groups, column)
+        before = b","
+    yield b"]" if days else b"[]"
 
 
 def seen_user(request: Request, user_id: str | None) -> str | None:
@@ -248,30 +266,28 @@ def _totals(groups: Sequence[SpendGroup]) -> dict[str, Any]:
     }
 
 
-def _by_day_and(groups: Sequence[SpendGroup], plural: str, label: str, column: SpendColumn) -> list[dict[str, Any]]:
-    days: dict[str, dict[str, list[SpendGroup]]] = {}
+def _encoded_day(day: int, groups: Sequence[SpendGroup], column: SpendColumn) -> bytes:
+    plural, label = ("teams", "team_name") if column == "team_id" else ("customers", "customer")
+    named: dict[str, list[SpendGroup]] = {}
     for group in groups:
-        name = name_of(group, column) or "Unassigned"
-        days.setdefault(day_of(group), {}).setdefault(name, []).append(group)
-    return [
-        {
-            "group_by_day": f"{day}T00:00:00+00:00",
-            plural: [
-                {
-                    label: name,
-                    "total_spend": spent_dollars(sum(group.spend_nano for group in members)),
-                    "metadata": [
-                        {
-                            "model": group.model,
-                            "spend": spent_dollars(group.spend_nano),
-                            "total_tokens": group.input_tokens + group.output_tokens,
-                            "api_key": name_of(group, "key"),
-                        }
-                        for group in members
-                    ],
-                }
-                for name, members in of_day.items()
-            ],
-        }
-        for day, of_day in days.items()
-    ]
+        named.setdefault(name_of(group, column) or "Unassigned", []).append(group)
+    entry = {
+        "group_by_day": f"{(_FIRST_DAY + timedelta(days=day)).isoformat()}T00:00:00+00:00",
+        plural: [
+            {
+                label: name,
+                "total_spend": spent_dollars(sum(group.spend_nano for group in members)),
+                "metadata": [
+                    {
+                        "model": group.model,
+                        "spend": spent_dollars(group.spend_nano),
+                        "total_tokens": group.input_tokens + group.output_tokens,
+                        "api_key": name_of(group, "key"),
+                    }
+                    for group in members
+                ],
+            }
+            for name, members in named.items()
+        ],
+    }
+    return encode(entry)

@@ -384,16 +384,14 @@ def put_together(
     `everything`, where it is asked for, is the same by all but end users: what is in it and in none of `named` had no
     end user, and is shown as such.
     """
-    sums: dict[tuple[Any, ...], list[int]] = {}
+    sums: dict[tuple[Any, ...], Sequence[int]] = {}
     key_at = by.index("key") if "key" in by and successors else -1
 
-    def add(at: tuple[Any, ...], more: Sequence[int], sign: int = 1) -> None:
+    def add(at: tuple[Any, ...], more: Sequence[int]) -> None:
         if key_at >= 0 and at[key_at] in successors:
             at = (*at[:key_at], successors[at[key_at]], *at[key_at + 1 :])
         so_far = sums.get(at)
-        sums[at] = (
-            [sign * b for b in more] if so_far is None else [a + sign * b for a, b in zip(so_far, more, strict=True)]
-        )
+        sums[at] = more if so_far is None else [a + b for a, b in zip(so_far, more, strict=True)]
 
     for at, more in named:
         add(at, more)
@@ -401,8 +399,11 @@ def put_together(
         user_at = by.index("end_user") if "end_user" in by else len(by)
         for at, more in everything:
             add((*at[:user_at], None, *at[user_at:])[: len(by)], more)
+        of_users: dict[tuple[Any, ...], list[Sequence[int]]] = {}
         for at, more in named:
-            add((*at[:user_at], None, *at[user_at + 1 :])[: len(by)], more, -1)
+            of_users.setdefault((*at[:user_at], None, *at[user_at + 1 :])[: len(by)], []).append(more)
+        for at, several in of_users.items():
+            add(at, [-sum(column) for column in zip(*several, strict=True)])
     found = [(at, more) for at, more in sums.items() if more[0] or not by] or ([] if by else [((), _NOTHING)])
     found.sort(key=lambda pair: [(value is not None, value) for value in pair[0]])
     names = (*by, *SUM_COLUMNS)

@@ -391,6 +391,9 @@ def _groups(
         if name is not None:
             conditions.append("p.name = :name")
             values["name"] = shown_name(name)
+        if of_place or name is not None:
+            # Said of places too: they are found first, and most of them are of customers and tags.
+            conditions.append(f"p.kind = {kind}")
         joined = len(conditions) > 1 or set(by) != {"day"}
         columns = ["d.day" if one == "day" else "p.name" if one in _NAMES else f"p.{one}" for one in by]
         sums = [f"CAST(coalesce(sum(d.{name}), 0) AS BIGINT)" for name in SUM_COLUMNS]
