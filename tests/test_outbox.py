@@ -25,6 +25,9 @@ class FakeTransport:
             raise RuntimeError("the handler is closed")
         self.told.append((self.name, data))
 
+    def writelines(self, pieces: tuple[bytes, ...]) -> None:
+        self.write(b"".join(pieces))
+
     def is_closing(self) -> bool:
         return self.closing
 

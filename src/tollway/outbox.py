@@ -34,7 +34,7 @@ class Outbox:
         """`call_soon` is what has work done at the end of a turn: the running loop's, if none is given."""
         self._call_soon = call_soon
         self._ahead: list[Callable[[], object]] = []
-        self._waiting: dict[Any, bytes] = {}
+        self._waiting: dict[Any, tuple[bytes, ...]] = {}
         self._bytes = 0
         self._awaited = False
 
@@ -44,12 +44,13 @@ class Outbox:
         if not self._awaited:
             self._await_end()
 
-    def put(self, transport: asyncio.WriteTransport, data: bytes) -> None:
-        """Has it written at the end of this turn, after what is in here for this transport."""
+    def put(self, transport: asyncio.WriteTransport, *pieces: bytes) -> None:
+        """Has them written at the end of this turn, after what is in here for this transport."""
         waiting = self._waiting
         before = waiting.get(transport)
-        waiting[transport] = data if before is None else before + data
-        self._bytes += len(data)
+        waiting[transport] = pieces if before is None else before + pieces
+        for piece in pieces:
+            self._bytes += len(piece)
         if self._bytes > WAITING_BYTES_MAX:
             self.flush()
         elif not self._awaited:
@@ -65,9 +66,9 @@ class Outbox:
         if self._waiting:
             waiting, self._waiting = self._waiting, {}
             self._bytes = 0
-            for transport, data in waiting.items():
+            for transport, pieces in waiting.items():
                 if not transport.is_closing():
-                    _write(transport, data)
+                    _write(transport, pieces)
 
     def _await_end(self) -> None:
         self._awaited = True
@@ -76,9 +77,12 @@ class Outbox:
         self._call_soon(self.flush)
 
 
-def _write(transport: Any, data: bytes) -> None:
+def _write(transport: Any, pieces: tuple[bytes, ...]) -> None:
     try:
-        transport.write(data)
+        if len(pieces) == 1:
+            transport.write(pieces[0])
+        else:
+            transport.writelines(pieces)
     except Exception:  # the others' must leave all the same
         log.exception("nothing can be written to a connection")
         transport.abort()

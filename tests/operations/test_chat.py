@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tollway.calls import Usage
+from tollway.pricing.bound import IMAGE_INPUT_TOKENS_MAX
 from tollway.testing import Cut, FakeReply, Gate
 from tollway.testing.gateway import MODEL, SmallGateway
 
@@ -193,6 +194,17 @@ async def test_a_picture_is_held_by_what_it_can_count_and_not_by_its_length(tabl
     messages = [{"role": "user", "content": parts}]
     await table.post("/v1/chat/completions", {"model": "chat", "messages": messages, "max_tokens": 1}, key=key)
     assert (await table.record()).held_nano < 13_000 * 4_250
+
+
+@pytest.mark.parametrize("text_bytes", [10, 10_000])
+async def test_a_picture_counts_however_its_members_are_spelt(table: Any, text_bytes: int) -> None:
+    key = await table.give_key(max_budget_nano=1_000_000_000_000)
+    table.upstream.reply_to(None, FakeReply.json(ANSWER))
+    spelt = b'{"\\u0074ype":"image_\\u0075rl","image_url":{"url":"https://pictures.example/1.png"}}'
+    text = b'{"role":"user","content":"%b"}' % (b"a" * text_bytes)
+    body = b'{"model":"chat","max_tokens":1,"messages":[{"role":"user","content":[%b]},%b]}' % (spelt, text)
+    await table.post("/v1/chat/completions", body, key=key)
+    assert (await table.record()).held_nano >= IMAGE_INPUT_TOKENS_MAX * 4_250
 
 
 @pytest.mark.parametrize(

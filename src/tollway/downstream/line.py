@@ -151,10 +151,13 @@ class DirectLine:
         """More of the request's body has come."""
         self._pieces.append(piece)
         self.body_bytes += len(piece)
-        if self.body_bytes > HIGH_WATER_LIMIT:
-            self.protocol.flow.pause_reading()
         if self._waiting is not None:
             self.set()
+
+    @property
+    def has_enough(self) -> bool:
+        """More of the body came than is kept for a handler that has not asked for it yet."""
+        return self.body_bytes > HIGH_WATER_LIMIT and self._waiting is None
 
     # --- what endpoints ask of a line
 
@@ -557,6 +560,9 @@ class ClientConnection:
 
     def _expect_body(self) -> None:
         """More of a request's body is to come."""
+        line = self.cycle
+        if isinstance(line, DirectLine) and line.has_enough:
+            self.flow.pause_reading()
         if self.unwanted_bytes_left < 0:
             self.waiting_for = "body"
             self.deadline = self.loop.time() + self.bounds.body_idle_s_max
@@ -657,6 +663,8 @@ class ClientConnection:
         elif not line.response_complete:
             line.more_body = False
             line.set()
+            if line is not self.running and line.body_bytes > HIGH_WATER_LIMIT:  # it waits for its turn
+                self.flow.pause_reading()
 
     def on_response_complete(self) -> None:
         """Like its parent, but the keep-alive deadline is one number for the sweep instead of a timer per answer."""

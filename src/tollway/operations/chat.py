@@ -55,8 +55,8 @@ OTHER_MEDIA_PARTS = frozenset({"input_audio", "file", "video_url", "document"})
 MEDIA_PARTS = IMAGE_PARTS | OTHER_MEDIA_PARTS
 #: Output whose tokens nobody counted is taken for one token per so many bytes.
 BYTES_PER_TOKEN = 4
-#: A body up to this size is searched for what media come with, before its messages are looked at.
-SEARCHED_BYTES_MAX = 4096
+#: Messages up to this size are searched for what media come with, before they are looked at one by one.
+SEARCHED_BYTES_MAX = 1 << 20
 _TRUE = b"true"
 #: Providers whose chat completions are OpenAI's own, with all that compatible servers may refuse.
 _OPENAIS_OWN = frozenset({"openai", "azure"})
@@ -215,11 +215,8 @@ class Chat:
         return None
 
     def _input_tokens(self, call: Call) -> int:
-        body = call.body
-        # Media come with a "type". A large body has one anyway, and to search it takes as long as to look.
-        searched = len(body) <= SEARCHED_BYTES_MAX and b'"type"' not in body
-        if searched or not _may_hold_media(call.fields[self._words.input]):
-            return input_tokens_bound(len(body))
+        if not _may_hold_media(call.fields[self._words.input]):
+            return input_tokens_bound(len(call.body))
         text_bytes, media = _without_media(call.fields, self._words.input)
         facts = call.model.deployments[0].facts
         return input_tokens_bound(
@@ -594,23 +591,31 @@ def _refuse_what_is_no_json(body: bytes, deployment: Deployment) -> None:
         )
 
 
+_LIST_BEGINS, _OBJECT_BEGINS = b"[{"
 _decode_messages = Decoder(list[Message]).decode
 _decode_parts = Decoder(list[Part]).decode
 
 
 def _may_hold_media(messages: Raw) -> bool:
-    """Whether there are pictures, sound or documents in a request's messages, or a shape that must be looked at closely. A third
-    of a millisecond for a megabyte: less than to search its text for the words that media come with.
+    """Whether there are pictures, sound or documents in a request's messages, or a shape that must be looked at closely. Costs 0.4
+    us for a short text, 20 for 50 KB of text alone, and 40 for as much with parts in it.
     """
+    if len(memoryview(messages)) <= SEARCHED_BYTES_MAX:
+        text = bytes(messages)
+        # Media come with a "type"; JSON lets a client write its letters as \u0074. From behind it is searched three times as
+        # quickly by some builds of Python, and as quickly by others; and that is where parts are found first.
+        if text.rfind(b'type"') < 0 and text.rfind(b"\\u00") < 0:
+            return False
     try:
         for message in _decode_messages(messages):
-            if message.type in MEDIA_PARTS:
+            if message.type is not None and message.type in MEDIA_PARTS:
                 return True
-            begins = bytes(memoryview(message.content)[:1])
-            if begins == b"[":
-                if any(_is_media(part) for part in _decode_parts(message.content)):
+            content = message.content
+            begins = memoryview(content)[0]
+            if begins == _LIST_BEGINS:
+                if any(_is_media(part) for part in _decode_parts(content)):
                     return True
-            elif begins == b"{":
+            elif begins == _OBJECT_BEGINS:
                 return True
     except UnicodeDecodeError:
         return False  # no provider reads that: its bytes are what it can cost

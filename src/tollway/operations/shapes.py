@@ -11,7 +11,7 @@ class Message(Struct, gc=False):
     """A message, as far as media are looked for: its text is passed over."""
 
     type: str | None = None
-    content: Raw = Raw(b"")
+    content: Raw = Raw(b"null")
 
 
 class Part(Struct, gc=False):

@@ -259,7 +259,7 @@ class Connection:
         elif len(body) <= JOINED_BODY_BYTES_MAX:
             self.keeper.outbox.put(self.transport, b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
         else:
-            self.transport.writelines((b"%bcontent-length: %d\r\n\r\n" % (head, len(body)), body))
+            self.keeper.outbox.put(self.transport, b"%bcontent-length: %d\r\n\r\n" % (head, len(body)), body)
         if self.keeper.in_use <= 1:  # nobody else sends anything there in this turn
             self.keeper.outbox.flush()
         reply = self.reply = Reply(self, request)
