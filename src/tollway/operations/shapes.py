@@ -7,15 +7,8 @@ from __future__ import annotations
 from msgspec import Raw, Struct
 
 
-class Message(Struct, gc=False):
-    """A message, as far as media are looked for: its text is passed over."""
-
-    type: str | None = None
-    content: Raw = Raw(b"null")
-
-
 class Part(Struct, gc=False):
-    """A part of a message, and what is in it."""
+    """A message, or a part of one, and what is in it, as far as media are looked for."""
 
     type: str | None = None
     content: str | list[Part] | None = None
