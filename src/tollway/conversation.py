@@ -3,6 +3,8 @@
 A dialect decodes its request into one `Conversation` and its reply into `Event`s; another dialect encodes them. Same
 dialect in and out never comes here: those bytes pass through. Blobs that only their maker understands (signatures,
 encrypted reasoning, JSON schemas) are kept as they came: `Raw` is JSON text, untouched.
+
+All of it are trees: no part leads back to what holds it, so the collector has nothing to look for here (`gc=False`).
 """
 
 from __future__ import annotations
@@ -16,26 +18,26 @@ from tollway.calls import Usage
 # --- what is asked -------------------------------------------------------------------------------------------------
 
 
-class CacheMark(Struct, frozen=True):
+class CacheMark(Struct, frozen=True, gc=False):
     """Everything up to here may be cached by the provider. `ttl` is "5m", "1h" or "" for the provider's default."""
 
     ttl: str = ""
 
 
-class Inline(Struct, frozen=True):
+class Inline(Struct, frozen=True, gc=False):
     """Media carried in the request; `data` is base64."""
 
     media_type: str
     data: str
 
 
-class Link(Struct, frozen=True):
+class Link(Struct, frozen=True, gc=False):
     """Media somewhere else, which the provider fetches."""
 
     url: str
 
 
-class FileId(Struct, frozen=True):
+class FileId(Struct, frozen=True, gc=False):
     """Media uploaded to the provider earlier."""
 
     id: str
@@ -44,7 +46,7 @@ class FileId(Struct, frozen=True):
 Source: TypeAlias = Inline | Link | FileId
 
 
-class Citation(Struct):
+class Citation(Struct, gc=False):
     """What a text rests on. `start` and `end` count characters of all the text of its message; -1 where nobody says.
 
     `raw` is the citation as `dialect` told it, for the way back there; another dialect tells `url` and `title`, and
@@ -60,24 +62,24 @@ class Citation(Struct):
     dialect: str = ""
 
 
-class Text(Struct):
+class Text(Struct, gc=False):
     text: str
     cache: CacheMark | None = None
     citations: list[Citation] = field(default_factory=list)
 
 
-class Image(Struct):
+class Image(Struct, gc=False):
     source: Source
     detail: str = ""  # "", "low", "high", "auto"
     cache: CacheMark | None = None
 
 
-class Audio(Struct):
+class Audio(Struct, gc=False):
     source: Source
     format: str = ""  # "wav", "mp3"
 
 
-class Document(Struct):
+class Document(Struct, gc=False):
     source: Source
     title: str = ""
     context: str = ""
@@ -86,11 +88,11 @@ class Document(Struct):
     cache: CacheMark | None = None
 
 
-class Video(Struct):
+class Video(Struct, gc=False):
     source: Source
 
 
-class ToolCall(Struct):
+class ToolCall(Struct, gc=False):
     """`signature` is Google's: nobody else signs calls."""
 
     id: str
@@ -101,14 +103,14 @@ class ToolCall(Struct):
     cache: CacheMark | None = None
 
 
-class ToolResult(Struct):
+class ToolResult(Struct, gc=False):
     call_id: str
     parts: list[Part] = field(default_factory=list)
     failed: bool = False
     cache: CacheMark | None = None
 
 
-class Reasoning(Struct):
+class Reasoning(Struct, gc=False):
     """What a reasoning model thought. `signature` lets its maker trust it again; `redacted` is thought that only it can read.
 
     `maker` is the dialect of whoever signed it, "" where that is not known. A signature or a seal goes back to its maker
@@ -122,11 +124,11 @@ class Reasoning(Struct):
     maker: str = ""
 
 
-class Refusal(Struct):
+class Refusal(Struct, gc=False):
     text: str
 
 
-class Opaque(Struct):
+class Opaque(Struct, gc=False):
     """A block that no other dialect has a word for, kept whole for the dialect it came from."""
 
     dialect: str
@@ -136,7 +138,7 @@ class Opaque(Struct):
 Part: TypeAlias = Text | Image | Audio | Document | Video | ToolCall | ToolResult | Reasoning | Refusal | Opaque
 
 
-class Message(Struct):
+class Message(Struct, gc=False):
     """`role` is "system", "user", "assistant" or "tool"; a "tool" message holds ToolResult parts only."""
 
     role: str
@@ -144,7 +146,7 @@ class Message(Struct):
     name: str = ""
 
 
-class WebSearch(Struct, frozen=True):
+class WebSearch(Struct, frozen=True, gc=False):
     """A search of the web that the provider runs itself. `context_size` is "low", "medium" or "high"."""
 
     uses_max: int | None = None
@@ -157,14 +159,14 @@ class WebSearch(Struct, frozen=True):
     timezone: str = ""
 
 
-class Freeform(Struct, frozen=True):
+class Freeform(Struct, frozen=True, gc=False):
     """What a tool that takes plain text wants of it: nothing, or a grammar. `syntax` is "lark" or "regex"."""
 
     syntax: str = ""
     definition: str = ""
 
 
-class Tool(Struct):
+class Tool(Struct, gc=False):
     """A tool the caller runs. `native` instead holds a tool of another kind, whole, for the dialect named in `dialect`.
 
     What others can make of a native one: `search` and `freeform` say it in our words; `stand_ins` are functions that the
@@ -185,14 +187,14 @@ class Tool(Struct):
     more: dict[str, Raw] = field(default_factory=dict)
 
 
-class ToolChoice(Struct, frozen=True):
+class ToolChoice(Struct, frozen=True, gc=False):
     """`kind` is "auto", "required", "none" or "named"."""
 
     kind: str
     name: str = ""
 
 
-class ReasoningOptions(Struct, frozen=True):
+class ReasoningOptions(Struct, frozen=True, gc=False):
     """How much to think: an effort word (none, minimal, low, medium, high, xhigh, max), a budget in tokens, or as the model
     likes."""
 
@@ -202,7 +204,7 @@ class ReasoningOptions(Struct, frozen=True):
     summary: str = ""  # "", "auto", "summarized", "detailed", "omitted"
 
 
-class ResponseFormat(Struct, frozen=True):
+class ResponseFormat(Struct, frozen=True, gc=False):
     """`kind` is "text", "json_object" or "json_schema"."""
 
     kind: str
@@ -212,7 +214,7 @@ class ResponseFormat(Struct, frozen=True):
     description: str = ""
 
 
-class Conversation(Struct):
+class Conversation(Struct, gc=False):
     """One request. `system` holds the leading system parts; later system messages stay among `messages`.
 
     `extra` are fields without a concept here, by their name in the dialect they came from (`dialect`); a dialect that encodes
@@ -252,7 +254,7 @@ class Conversation(Struct):
 # --- what is answered ----------------------------------------------------------------------------------------------
 
 
-class Started(Struct):
+class Started(Struct, gc=False):
     """The first event of a reply; `created_s` is 0 where the provider does not say."""
 
     id: str
@@ -260,17 +262,17 @@ class Started(Struct):
     created_s: int = 0
 
 
-class TextPiece(Struct):
+class TextPiece(Struct, gc=False):
     text: str
     choice: int = 0
 
 
-class RefusalPiece(Struct):
+class RefusalPiece(Struct, gc=False):
     text: str
     choice: int = 0
 
 
-class ReasoningPiece(Struct):
+class ReasoningPiece(Struct, gc=False):
     """A piece of thought. A signature comes alone, after its text; `redacted` comes whole. `block` counts thought blocks from 0.
 
     `maker`: see `Reasoning`.
@@ -284,7 +286,7 @@ class ReasoningPiece(Struct):
     maker: str = ""
 
 
-class ToolCallStarted(Struct):
+class ToolCallStarted(Struct, gc=False):
     """`index` counts the tool calls of one choice from 0."""
 
     index: int
@@ -295,20 +297,20 @@ class ToolCallStarted(Struct):
     choice: int = 0
 
 
-class ToolArgumentsPiece(Struct):
+class ToolArgumentsPiece(Struct, gc=False):
     index: int
     text: str
     choice: int = 0
 
 
-class ImagePiece(Struct):
+class ImagePiece(Struct, gc=False):
     """A picture, whole."""
 
     source: Source
     choice: int = 0
 
 
-class LikelyToken(Struct, frozen=True):
+class LikelyToken(Struct, frozen=True, gc=False):
     """A token of the reply; `top` are those that could have stood in its place, the likeliest first."""
 
     text: str
@@ -316,21 +318,21 @@ class LikelyToken(Struct, frozen=True):
     top: tuple[LikelyToken, ...] = ()
 
 
-class LogprobsPiece(Struct):
+class LogprobsPiece(Struct, gc=False):
     """How likely the reply's next tokens were."""
 
     tokens: list[LikelyToken]
     choice: int = 0
 
 
-class CitationPiece(Struct):
+class CitationPiece(Struct, gc=False):
     """What the text before it rests on."""
 
     citation: Citation
     choice: int = 0
 
 
-class OpaquePiece(Struct):
+class OpaquePiece(Struct, gc=False):
     """A block that only its own dialect has a word for (a server tool's result, an annotation)."""
 
     dialect: str
@@ -338,13 +340,13 @@ class OpaquePiece(Struct):
     choice: int = 0
 
 
-class UsageSeen(Struct):
+class UsageSeen(Struct, gc=False):
     """Usage so far; a later one replaces it."""
 
     usage: Usage
 
 
-class Finished(Struct):
+class Finished(Struct, gc=False):
     """`reason` is "stop", "length", "tool_calls", "content_filter", "refusal", "pause" or the provider's own unknown word."""
 
     reason: str
@@ -371,7 +373,7 @@ Event: TypeAlias = (
 # --- a whole answer ------------------------------------------------------------------------------------------------
 
 
-class WholeChoice(Struct):
+class WholeChoice(Struct, gc=False):
     """`parts` stand in the order in which they began: Text, Refusal, Reasoning, ToolCall, Image, Opaque."""
 
     parts: list[Part] = field(default_factory=list)
@@ -380,7 +382,7 @@ class WholeChoice(Struct):
     logprobs: list[LikelyToken] = field(default_factory=list)
 
 
-class WholeReply(Struct):
+class WholeReply(Struct, gc=False):
     """A reply that is not streamed. It is defined as the fold of its events, so the two kinds of reply cannot differ."""
 
     id: str = ""

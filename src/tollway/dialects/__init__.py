@@ -23,6 +23,7 @@ A chat dialect is one module (or package) with these names:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -34,9 +35,11 @@ from tollway.conversation import (
     Event,
     Finished,
     ImagePiece,
+    Part,
     ReasoningPiece,
     RefusalPiece,
     Started,
+    Text,
     TextPiece,
     ToolArgumentsPiece,
     ToolCallStarted,
@@ -353,12 +356,19 @@ def dollars_json(cost: Cost) -> Raw:
     return Raw(f"{whole}.{rest:09d}".rstrip("0").rstrip(".").encode())
 
 
+#: By what they decode: to make one for a list or a choice costs more than to decode a short value.
+_DECODERS: dict[Any, Callable[[Raw], Any]] = {}
+
+
 def decode_field(name: str, raw: Raw, wanted: Any) -> Any:
     """The value of a request's field. Raises BadRequest that names the field, or the place in it, and what was
     expected there.
     """
+    decode = _DECODERS.get(wanted)
+    if decode is None:
+        decode = _DECODERS[wanted] = msgspec.json.Decoder(wanted).decode
     try:
-        return msgspec.json.decode(raw, type=wanted)
+        return decode(raw)
     except msgspec.ValidationError as error:
         problem, _, path = str(error).partition(" - at `$")
         where = name + path.rstrip("`")
@@ -369,9 +379,21 @@ def decode_field(name: str, raw: Raw, wanted: Any) -> Any:
 
 def holds_cache_marks(conversation: Conversation) -> bool:
     """Whether anything in it, tools included, is marked for the provider's cache."""
-    parts = [part for message in conversation.messages for part in message.parts] + conversation.system
-    inner = [part for result in parts if isinstance(result, ToolResult) for part in result.parts]
-    return any(getattr(marked, "cache", None) is not None for marked in (*parts, *inner, *conversation.tools))
+    return (
+        any(_holds_mark(message.parts) for message in conversation.messages)
+        or _holds_mark(conversation.system)
+        or any(tool.cache is not None for tool in conversation.tools)
+    )
+
+
+def _holds_mark(parts: list[Part]) -> bool:
+    for part in parts:
+        if isinstance(part, Text):  # first: most parts are
+            if part.cache is not None:
+                return True
+        elif getattr(part, "cache", None) is not None or (isinstance(part, ToolResult) and _holds_mark(part.parts)):
+            return True
+    return False
 
 
 def leave_out(conversation: Conversation, traits: Traits, name: str, dialect: str) -> None:

@@ -354,6 +354,8 @@ def refuse_links(conversation: Conversation, dialect: str, model: str) -> None:
     if wants is None:
         return
     for at, message in enumerate(conversation.messages):
+        if len(message.parts) == 1 and isinstance(message.parts[0], Text):  # what most are
+            continue
         for part in _media_in(message.parts):
             kind = type(part).__name__.lower()
             if isinstance(part.source, Link) and kind in wants and not part.source.url.startswith("s3://"):

@@ -6,7 +6,8 @@ import re
 from collections.abc import Container
 from typing import Any
 
-from msgspec import Raw, Struct
+from msgspec import MsgspecError, Raw, Struct
+from msgspec.json import Decoder
 
 from tollway.conversation import (
     CacheMark,
@@ -133,6 +134,7 @@ class _Metadata(Struct):
 
 
 _NULL = Raw(b"null")
+_ROLES = frozenset({"user", "assistant", "system"})
 
 _PLAIN_FIELDS: dict[str, tuple[str, Any]] = {
     "max_tokens": ("output_tokens_max", int),
@@ -160,7 +162,11 @@ def decode_request(fields: dict[str, Raw]) -> Conversation:
         system = decode_field("system", given["system"], str | list[Raw])
         conversation.system = _parts(system, "system")
     for at, message in enumerate(decode_field("messages", given["messages"], list[_Message])):
-        conversation.messages += _messages(message, at)
+        content = message.content
+        if isinstance(content, str) and message.role in _ROLES:  # most by far
+            conversation.messages.append(Message(message.role, [Text(content)]))
+        else:
+            conversation.messages += _messages(message, at)
     if not conversation.messages:
         raise BadRequest("messages: at least one message is required", param="messages")
     for name, raw in given.items():
@@ -173,7 +179,7 @@ def decode_request(fields: dict[str, Raw]) -> Conversation:
         metadata: _Metadata = decode_field("metadata", given["metadata"], _Metadata)
         conversation.user = metadata.user_id or ""
     if "tools" in given:
-        conversation.tools = [_tool(raw, at) for at, raw in enumerate(decode_field("tools", given["tools"], list[Raw]))]
+        conversation.tools = _tools(given["tools"])
     _decode_choice(given, conversation)
     _decode_output(given, conversation)
     return conversation
@@ -182,7 +188,7 @@ def decode_request(fields: dict[str, Raw]) -> Conversation:
 def _messages(message: _Message, at: int) -> list[Message]:
     """One of theirs is up to two of ours: the tools' results apart from what the user says beside them."""
     where = f"messages[{at}]"
-    if message.role not in ("user", "assistant", "system"):
+    if message.role not in _ROLES:
         raise BadRequest(
             f"{where}.role: expected 'user' or 'assistant', got {message.role[:40]!r}", param=f"{where}.role"
         )
@@ -271,11 +277,37 @@ _SEARCH_TOOL = re.compile(r"web_search_\d{8}")
 _SEARCH_MEMBERS = frozenset({"type", "name", "cache_control", *_Search.__struct_fields__})
 
 
+class _PlainTool(_Tool, forbid_unknown_fields=True):
+    """One without a member that we do not know."""
+
+
+_decode_plain_tools = Decoder(list[_PlainTool]).decode
+
+
+def _tools(raw: Raw) -> list[Tool]:
+    """Read at once where all of them are plain; else each by itself."""
+    try:
+        plain = _decode_plain_tools(raw)
+    except (MsgspecError, UnicodeDecodeError):
+        plain = []
+    if plain and all(_is_ordinary(tool) for tool in plain):
+        return [_made(tool) for tool in plain]
+    return [_tool(one, at) for at, one in enumerate(decode_field("tools", raw, list[Raw]))]
+
+
+def _is_ordinary(tool: _Tool) -> bool:
+    return tool.type in (None, "custom") and bool(tool.input_schema)
+
+
+def _made(tool: _Tool) -> Tool:
+    schema = Raw(bytes(tool.input_schema))
+    return Tool(tool.name, tool.description or "", schema, tool.strict, _cache_mark(tool.cache_control))
+
+
 def _tool(raw: Raw, at: int) -> Tool:
     tool: _Tool = decode_field(f"tools[{at}]", raw, _Tool)
-    if tool.type in (None, "custom") and tool.input_schema:
-        cache = _cache_mark(tool.cache_control)
-        made = Tool(tool.name, tool.description or "", Raw(bytes(tool.input_schema)), tool.strict, cache)
+    if _is_ordinary(tool):
+        made = _made(tool)
         made.more = _others(raw, _Tool.__struct_fields__)
         made.dialect = NAME if made.more else ""
         return made

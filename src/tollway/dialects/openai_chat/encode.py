@@ -29,7 +29,7 @@ from tollway.conversation import (
     Video,
     WebSearch,
 )
-from tollway.dialects import EncodedRequest, Traits, leave_out, note, read_sealed
+from tollway.dialects import EncodedRequest, Traits, holds_cache_marks, leave_out, note, read_sealed
 from tollway.dialects.openai_chat.decode import NAME, PLAIN_FIELDS, SEARCH_OPTIONS
 
 #: What models that do not sample refuse, but for the values that change nothing.
@@ -72,7 +72,7 @@ def encode_request(conversation: Conversation, traits: Traits) -> EncodedRequest
     fields: dict[str, Any] = {"model": traits.model}
     writer = _MessageWriter(conversation, traits)
     fields["messages"] = writer.messages()
-    if not traits.cache_marks and _holds_cache_marks(conversation):
+    if not traits.cache_marks and holds_cache_marks(conversation):
         conversation.dropped.append("cache_control")  # a hint, so never a reason to refuse
     for name, (ours, _) in PLAIN_FIELDS.items():
         value = getattr(conversation, ours)
@@ -128,7 +128,10 @@ class _MessageWriter:
         if self._conversation.system:
             written.append({"role": "system", "content": self._content(self._conversation.system)})
         for message in self._conversation.messages:
-            if message.role == "assistant":
+            text = _text_alone(message)
+            if text is not None:
+                written.append({"role": message.role, "content": text})
+            elif message.role == "assistant":
                 written.append(self._assistant(message))
             else:
                 written += self._others(message)
@@ -282,10 +285,13 @@ class _MessageWriter:
         return {"type": "file", "file": file}
 
 
-def _holds_cache_marks(conversation: Conversation) -> bool:
-    parts = [part for message in conversation.messages for part in message.parts] + conversation.system
-    inner = [part for result in parts if isinstance(result, ToolResult) for part in result.parts]
-    return any(getattr(marked, "cache", None) is not None for marked in (*parts, *inner, *conversation.tools))
+def _text_alone(message: Message) -> str | None:
+    """What most messages are: one text that is marked and cited nowhere, by nobody with a name."""
+    if len(message.parts) == 1 and not message.name:
+        part = message.parts[0]
+        if isinstance(part, Text) and part.cache is None and not part.citations:
+            return part.text
+    return None
 
 
 def _url(source: Source) -> str:

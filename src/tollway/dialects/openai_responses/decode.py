@@ -39,7 +39,7 @@ from tollway.conversation import (
 )
 from tollway.dialects import decode_field, label_sealed
 from tollway.dialects.openai_responses.thought import unseal
-from tollway.dialects.openai_responses.tools import NAME, decode_tool, flat_name
+from tollway.dialects.openai_responses.tools import NAME, decode_tool, decode_tools, flat_name
 from tollway.errors import BadRequest
 
 
@@ -81,10 +81,16 @@ class Annotation(Struct):
     end_index: int | None = None
 
 
-class _Kind(Struct):
+class _Kind(Struct, gc=False):
     type: str | None = None
     role: str | None = None
     id: str | None = None
+
+
+class _Item(_Kind, gc=False):
+    """With what it says, if it is a message."""
+
+    content: str | list[Raw] | None = None
 
 
 class _Message(Struct):
@@ -227,10 +233,13 @@ class _ItemReader:
     def read_all(self, items: list[Raw], name: str) -> None:
         for at, raw in enumerate(items):
             where = f"{name}[{at}]"
-            kind: _Kind = decode_field(where, raw, _Kind)
+            kind = _kind_of(raw, where)
             word = kind.type
             if word is None:
                 word = "message" if kind.role is not None else "item_reference"
+            if word == "message" and isinstance(kind, _Item) and kind.role is not None and kind.content is not None:
+                self._say(kind.role, kind.content, where)
+                continue
             reader = _READERS.get(word)
             if reader is not None and not (word.startswith("tool_search") and _is_run_by_openai(raw)):
                 reader(self, raw, where)
@@ -245,13 +254,19 @@ class _ItemReader:
 
     def message(self, raw: Raw, where: str) -> None:
         message: _Message = decode_field(where, raw, _Message)
-        role = "system" if message.role == "developer" else message.role
+        self._say(message.role, message.content, where)
+
+    def _say(self, said_as: str, content: str | list[Raw], where: str) -> None:
+        role = "system" if said_as == "developer" else said_as
         if role not in ("system", "user", "assistant"):
             raise BadRequest(
                 f"Invalid '{where}.role': expected 'system', 'developer', 'user' or 'assistant', got {role[:40]!r}.",
                 param=f"{where}.role",
             )
-        parts = _parts(message.content, f"{where}.content", keep_empty=role != "assistant")
+        if isinstance(content, str):
+            parts: list[Part] = [Text(content)] if content or role != "assistant" else []
+        else:
+            parts = _parts(content, f"{where}.content")
         if role == "system" and self._leading:
             self._conversation.system += parts
         elif role == "assistant":
@@ -350,6 +365,17 @@ class _ItemReader:
         self._turn = message if joinable else None
 
 
+_decode_item = msgspec.json.Decoder(_Item).decode
+
+
+def _kind_of(raw: Raw, where: str) -> _Kind:
+    try:
+        return _decode_item(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError):  # its content is none of a message's: its reader judges that
+        kind: _Kind = decode_field(where, raw, _Kind)
+        return kind
+
+
 _READERS: dict[str, Callable[[_ItemReader, Raw, str], None]] = {
     "message": _ItemReader.message,
     "function_call": _ItemReader.call,
@@ -394,9 +420,9 @@ def _arguments(raw: Raw) -> str:
     return "" if text == b"null" else text.decode()
 
 
-def _parts(content: str | list[Raw], where: str, *, keep_empty: bool = True) -> list[Part]:
+def _parts(content: str | list[Raw], where: str) -> list[Part]:
     if isinstance(content, str):
-        return [Text(content)] if content or keep_empty else []
+        return [Text(content)]
     return [_part(raw, f"{where}[{place}]") for place, raw in enumerate(content)]
 
 
@@ -466,8 +492,7 @@ def _cache_mark(part: _Part) -> CacheMark | None:
 def _decode_tools(given: dict[str, Raw], conversation: Conversation) -> None:
     found = conversation.tools  # in the course of the conversation
     if "tools" in given:
-        wire = decode_field("tools", given["tools"], list[Raw])
-        conversation.tools = [decode_tool(raw, f"tools[{at}]") for at, raw in enumerate(wire)]
+        conversation.tools = decode_tools(given["tools"])
         names = {one.name for tool in conversation.tools for one in (tool, *tool.stand_ins)}
         conversation.tools += [tool for tool in found if tool.name not in names]
     if "tool_choice" in given:

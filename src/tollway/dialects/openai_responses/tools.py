@@ -130,6 +130,26 @@ _TOOL_SEARCH = _schema(query={"type": "string", "description": "What the tool sh
 # --- tools of a request --------------------------------------------------------------------------------------------
 
 
+class _PlainFunction(_Function, forbid_unknown_fields=True):
+    """One without a member that we do not know."""
+
+    type: str | None = None
+
+
+_decode_plain_functions = msgspec.json.Decoder(list[_PlainFunction]).decode
+
+
+def decode_tools(raw: Raw) -> list[Tool]:
+    """A request's tools in our words: read at once where all of them are plain functions. Raises BadRequest."""
+    try:
+        plain = _decode_plain_functions(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        plain = []
+    if plain and all(tool.type in (None, "function") and tool.name for tool in plain):
+        return [_made(tool) for tool in plain]
+    return [decode_tool(one, f"tools[{at}]") for at, one in enumerate(decode_field("tools", raw, list[Raw]))]
+
+
 def decode_tool(raw: Raw, where: str) -> Tool:
     """One tool in our words. Raises BadRequest."""
     kind: _Kind = decode_field(where, raw, _Kind)
@@ -173,12 +193,16 @@ def _function(raw: Raw, where: str) -> Tool:
     tool: _Function = decode_field(where, raw, _Function)
     if not tool.name:
         raise BadRequest(f"Missing required parameter: '{where}.name'.", param=f"{where}.name")
-    parameters = Raw(bytes(tool.parameters)) if tool.parameters and tool.parameters != _NULL else None
-    cache = CacheMark(tool.cache_control.ttl or "") if tool.cache_control is not None else None
-    made = Tool(tool.name, tool.description or "", parameters, tool.strict, cache)
+    made = _made(tool)
     made.more = _others(raw, where, _FUNCTION_MEMBERS)
     made.dialect = NAME if made.more else ""
     return made
+
+
+def _made(tool: _Function) -> Tool:
+    parameters = Raw(bytes(tool.parameters)) if tool.parameters and tool.parameters != _NULL else None
+    cache = CacheMark(tool.cache_control.ttl or "") if tool.cache_control is not None else None
+    return Tool(tool.name, tool.description or "", parameters, tool.strict, cache)
 
 
 def _search(asked: _WebSearch) -> WebSearch:
