@@ -37,12 +37,12 @@ from tollway.dialects.anthropic_messages.encode import NAME, clean_id
 from tollway.errors import BadRequest
 
 
-class _Cache(Struct):
+class _Cache(Struct, gc=False):
     type: str = "ephemeral"
     ttl: str | None = None
 
 
-class _Source(Struct):
+class _Source(Struct, gc=False):
     type: str
     media_type: str = ""
     data: str = ""
@@ -51,11 +51,11 @@ class _Source(Struct):
     content: Any = None
 
 
-class _Enabled(Struct):
+class _Enabled(Struct, gc=False):
     enabled: bool = False
 
 
-class _Block(Struct):
+class _Block(Struct, gc=False):
     """`content` is a tool's result; `citations` stands for two things: on a text what was cited, on a document whether
     to cite.
     """
@@ -78,12 +78,12 @@ class _Block(Struct):
     cache_control: _Cache | None = None
 
 
-class _Message(Struct):
+class _Message(Struct, gc=False):
     role: str
     content: str | list[Raw]
 
 
-class _Tool(Struct):
+class _Tool(Struct, gc=False):
     name: str = ""
     type: str | None = None
     description: str | None = None
@@ -92,44 +92,44 @@ class _Tool(Struct):
     cache_control: _Cache | None = None
 
 
-class _ToolChoice(Struct):
+class _ToolChoice(Struct, gc=False):
     type: str
     name: str = ""
     disable_parallel_tool_use: bool | None = None
 
 
-class _Place(Struct):
+class _Place(Struct, gc=False):
     city: str | None = None
     region: str | None = None
     country: str | None = None
     timezone: str | None = None
 
 
-class _Search(Struct):
+class _Search(Struct, gc=False):
     max_uses: int | None = None
     allowed_domains: list[str] | None = None
     blocked_domains: list[str] | None = None
     user_location: _Place | None = None
 
 
-class Cited(Struct):
+class Cited(Struct, gc=False):
     url: str | None = None
     title: str | None = None
     cited_text: str | None = None
 
 
-class _Thinking(Struct):
+class _Thinking(Struct, gc=False):
     type: str
     budget_tokens: int | None = None
     display: str | None = None
 
 
-class _Format(Struct):
+class _Format(Struct, gc=False):
     type: str = ""
     schema: Raw = Raw()
 
 
-class _Metadata(Struct):
+class _Metadata(Struct, gc=False):
     user_id: str | None = None
 
 
@@ -277,7 +277,7 @@ _SEARCH_TOOL = re.compile(r"web_search_\d{8}")
 _SEARCH_MEMBERS = frozenset({"type", "name", "cache_control", *_Search.__struct_fields__})
 
 
-class _PlainTool(_Tool, forbid_unknown_fields=True):
+class _PlainTool(_Tool, forbid_unknown_fields=True, gc=False):
     """One without a member that we do not know."""
 
 

@@ -147,7 +147,7 @@ class _Writer:
         if not merged or merged[0]["role"] != "user":
             merged.insert(0, {"role": "user", "content": [{"type": "text", "text": _FIRST_WORDS}]})
         for message_fields in merged:
-            if message_fields["role"] == "user":
+            if message_fields["role"] == "user" and len(message_fields["content"]) > 1:
                 message_fields["content"].sort(key=_after_results)
         last = merged[-1]["content"][-1]
         if merged[-1]["role"] == "assistant" and isinstance(last, dict) and last.get("type") == "text":
@@ -155,6 +155,10 @@ class _Writer:
         return merged
 
     def _message_blocks(self, message: Message) -> list[Any]:
+        if len(message.parts) == 1:
+            part = message.parts[0]
+            if isinstance(part, Text) and part.cache is None and not part.citations:  # what most are
+                return [{"type": "text", "text": part.text}] if part.text.strip() else []
         return self._blocks(message.parts, message.role)
 
     def _blocks(self, parts: list[Part], role: str) -> list[Any]:

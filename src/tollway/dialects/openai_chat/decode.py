@@ -48,33 +48,33 @@ from tollway.errors import BadRequest
 NAME = "openai_chat"
 
 
-class _Cache(Struct):
+class _Cache(Struct, gc=False):
     type: str = "ephemeral"
     ttl: str | None = None
 
 
-class _ImageUrl(Struct):
+class _ImageUrl(Struct, gc=False):
     url: str
     detail: str | None = None
 
 
-class _InputAudio(Struct):
+class _InputAudio(Struct, gc=False):
     data: str
     format: str = ""
 
 
-class _File(Struct):
+class _File(Struct, gc=False):
     file_data: str | None = None
     file_id: str | None = None
     filename: str | None = None
     format: str | None = None
 
 
-class _Url(Struct):
+class _Url(Struct, gc=False):
     url: str
 
 
-class _Part(Struct):
+class _Part(Struct, gc=False):
     type: str
     text: str | None = None
     image_url: _ImageUrl | str | None = None
@@ -86,17 +86,17 @@ class _Part(Struct):
     prompt_cache_breakpoint: _Cache | None = None
 
 
-class _FunctionCall(Struct):
+class _FunctionCall(Struct, gc=False):
     name: str
     arguments: Raw = Raw(b'""')
 
 
-class _CustomCall(Struct):
+class _CustomCall(Struct, gc=False):
     name: str
     input: str = ""
 
 
-class _ToolCall(Struct):
+class _ToolCall(Struct, gc=False):
     id: str | None = None
     function: _FunctionCall | None = None
     custom: _CustomCall | None = None
@@ -105,18 +105,18 @@ class _ToolCall(Struct):
     provider_specific_fields: Any = None
 
 
-class _ThinkingBlock(Struct):
+class _ThinkingBlock(Struct, gc=False):
     type: str = "thinking"
     thinking: str = ""
     signature: str | None = None
     data: str | None = None
 
 
-class _AudioId(Struct):
+class _AudioId(Struct, gc=False):
     id: str
 
 
-class _Message(Struct):
+class _Message(Struct, gc=False):
     role: str
     content: str | list[_Part] | None = None
     name: str | None = None
@@ -132,34 +132,34 @@ class _Message(Struct):
     annotations: list[Raw] | None = None
 
 
-class _UrlCitation(Struct):
+class _UrlCitation(Struct, gc=False):
     url: str | None = None
     title: str | None = None
     start_index: int | None = None
     end_index: int | None = None
 
 
-class Annotation(Struct):
+class Annotation(Struct, gc=False):
     url_citation: _UrlCitation | None = None
 
 
-class _Grammar(Struct):
+class _Grammar(Struct, gc=False):
     syntax: str = ""
     definition: str = ""
 
 
-class _CustomFormat(Struct):
+class _CustomFormat(Struct, gc=False):
     type: str = "text"
     grammar: _Grammar | None = None
 
 
-class _Custom(Struct):
+class _Custom(Struct, gc=False):
     name: str
     description: str | None = None
     format: _CustomFormat | None = None
 
 
-class _Place(Struct):
+class _Place(Struct, gc=False):
     city: str | None = None
     region: str | None = None
     country: str | None = None
@@ -170,12 +170,12 @@ class _Location(_Place):
     approximate: _Place | None = None
 
 
-class _SearchOptions(Struct):
+class _SearchOptions(Struct, gc=False):
     search_context_size: str | None = None
     user_location: _Location | None = None
 
 
-class _Function(Struct):
+class _Function(Struct, gc=False):
     name: str
     description: str | None = None
     parameters: Raw = Raw()
@@ -183,7 +183,7 @@ class _Function(Struct):
     cache_control: _Cache | None = None
 
 
-class _Tool(Struct):
+class _Tool(Struct, gc=False):
     type: str = "function"
     function: _Function | None = None
     custom: _Custom | None = None
@@ -193,29 +193,29 @@ class _Tool(Struct):
     cache_control: _Cache | None = None
 
 
-class _StreamOptions(Struct):
+class _StreamOptions(Struct, gc=False):
     include_usage: bool | None = None
 
 
-class _Thinking(Struct):
+class _Thinking(Struct, gc=False):
     type: str
     budget_tokens: int | None = None
     display: str | None = None
 
 
-class _EffortObject(Struct):
+class _EffortObject(Struct, gc=False):
     effort: str | None = None
     summary: str | None = None
 
 
-class _JsonSchema(Struct):
+class _JsonSchema(Struct, gc=False):
     name: str = ""
     schema: Raw = Raw()
     strict: bool | None = None
     description: str | None = None
 
 
-class _ResponseFormat(Struct):
+class _ResponseFormat(Struct, gc=False):
     type: str
     json_schema: _JsonSchema | None = None
 
@@ -367,8 +367,7 @@ class _MessageReader:
         if thought and not message.thinking_blocks:
             parts.append(Reasoning(thought))
         content = self._content(message, at)
-        texts = [part for part in content if isinstance(part, Text)]
-        if texts and message.annotations:
+        if message.annotations and (texts := [part for part in content if isinstance(part, Text)]):
             where = f"messages[{at}].annotations"
             texts[-1].citations = [citation(raw, decode_field(where, raw, Annotation)) for raw in message.annotations]
         parts += content

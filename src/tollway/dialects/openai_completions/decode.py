@@ -16,7 +16,7 @@ from tollway.errors import BadRequest
 NAME = "openai_completions"
 
 
-class _StreamOptions(Struct):
+class _StreamOptions(Struct, gc=False):
     include_usage: bool | None = None
 
 

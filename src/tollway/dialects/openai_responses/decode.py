@@ -43,22 +43,22 @@ from tollway.dialects.openai_responses.tools import NAME, decode_tool, decode_to
 from tollway.errors import BadRequest
 
 
-class _Cache(Struct):
+class _Cache(Struct, gc=False):
     """`cache_control` as clients of compatible gateways send it, and OpenAI's own `prompt_cache_breakpoint`."""
 
     ttl: str | None = None
 
 
-class _InputAudio(Struct):
+class _InputAudio(Struct, gc=False):
     data: str
     format: str = ""
 
 
-class _Url(Struct):
+class _Url(Struct, gc=False):
     url: str
 
 
-class _Part(Struct):
+class _Part(Struct, gc=False):
     type: str = ""
     text: str | None = None
     refusal: str | None = None
@@ -74,7 +74,7 @@ class _Part(Struct):
     annotations: list[Raw] | None = None
 
 
-class Annotation(Struct):
+class Annotation(Struct, gc=False):
     url: str | None = None
     title: str | None = None
     start_index: int | None = None
@@ -93,12 +93,12 @@ class _Item(_Kind, gc=False):
     content: str | list[Raw] | None = None
 
 
-class _Message(Struct):
+class _Message(Struct, gc=False):
     role: str
     content: str | list[Raw]
 
 
-class _Call(Struct):
+class _Call(Struct, gc=False):
     name: str = ""
     call_id: str | None = None
     id: str | None = None
@@ -110,7 +110,7 @@ class _Call(Struct):
     operation: Raw = Raw(b"{}")
 
 
-class _Output(Struct):
+class _Output(Struct, gc=False):
     output: str | list[Raw] = ""
     call_id: str | None = None
     id: str | None = None
@@ -118,18 +118,18 @@ class _Output(Struct):
     tools: list[Raw] | None = None
 
 
-class _Thought(Struct):
+class _Thought(Struct, gc=False):
     text: str = ""
 
 
-class _Reasoning(Struct):
+class _Reasoning(Struct, gc=False):
     id: str | None = None
     summary: list[_Thought] | None = None
     content: list[_Thought] | None = None
     encrypted_content: str | None = None
 
 
-class _Format(Struct):
+class _Format(Struct, gc=False):
     type: str
     name: str = ""
     schema: Raw = Raw()

@@ -28,11 +28,11 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, UnicodeEncodeError)
 NAME_CHARS_MAX = 64
 
 
-class _Cache(Struct):
+class _Cache(Struct, gc=False):
     ttl: str | None = None
 
 
-class _Function(Struct):
+class _Function(Struct, gc=False):
     name: str = ""
     description: str | None = None
     parameters: Raw = Raw()
@@ -40,48 +40,48 @@ class _Function(Struct):
     cache_control: _Cache | None = None
 
 
-class _Format(Struct):
+class _Format(Struct, gc=False):
     type: str = "text"
     syntax: str | None = None
     definition: str | None = None
 
 
-class _Custom(Struct):
+class _Custom(Struct, gc=False):
     name: str
     description: str | None = None
     format: _Format | None = None
 
 
-class _Namespace(Struct):
+class _Namespace(Struct, gc=False):
     name: str
     tools: list[Raw]
 
 
-class _ToolSearch(Struct):
+class _ToolSearch(Struct, gc=False):
     execution: str | None = None
     description: str | None = None
     parameters: Raw = Raw()
 
 
-class _Place(Struct):
+class _Place(Struct, gc=False):
     city: str | None = None
     region: str | None = None
     country: str | None = None
     timezone: str | None = None
 
 
-class _Filters(Struct):
+class _Filters(Struct, gc=False):
     allowed_domains: list[str] | None = None
     blocked_domains: list[str] | None = None
 
 
-class _WebSearch(Struct):
+class _WebSearch(Struct, gc=False):
     filters: _Filters | None = None
     user_location: _Place | None = None
     search_context_size: str | None = None
 
 
-class _Kind(Struct):
+class _Kind(Struct, gc=False):
     type: str | None = None
     name: Any = None
 
@@ -130,7 +130,7 @@ _TOOL_SEARCH = _schema(query={"type": "string", "description": "What the tool sh
 # --- tools of a request --------------------------------------------------------------------------------------------
 
 
-class _PlainFunction(_Function, forbid_unknown_fields=True):
+class _PlainFunction(_Function, forbid_unknown_fields=True, gc=False):
     """One without a member that we do not know."""
 
     type: str | None = None
@@ -281,7 +281,7 @@ class ToolBook:
             self._kinds[tool.stand_ins[0].name] = (word, "", tool.stand_ins[0].name)
 
 
-class _Loading(Struct):
+class _Loading(Struct, gc=False):
     type: str | None = None
     tools: list[Raw] | None = None
 
