@@ -1,6 +1,6 @@
 """CPU of the gateway per call, next to a plain uvicorn proxy and nginx (where it is installed), in one run.
 
-    python bench/bench.py [--rounds 3] [--scenarios sat,big,stream,c1] [--targets tollway,uvicorn,nginx]
+    python bench/bench.py [--rounds 3] [--scenarios sat,big,stream,c1,across,across-stream] [--targets tollway,uvicorn,nginx]
                           [--seconds 0.8] [--instructions] [--json FILE]
 
 The unit is microseconds of CPU per call, user and system, of the target's whole process tree: it holds still where
@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from provider import ANSWER_TOKENS, EVENTS, PROMPT_TOKENS, STREAM_TOKENS
-from targets import HERE, MODEL, OTHER_CORE, TARGETS, Failed, Process, Target, Tollway, cpu_us, tree
+from targets import HERE, MODEL, OTHER_CORE, PATH, TARGETS, Failed, Process, Target, Tollway, cpu_us, tree
 
 #: Dollars per token of `MODEL` in the catalog: what the spend log must add up to.
 PRICE_IN, PRICE_OUT = 0.15e-6, 0.6e-6
@@ -41,7 +41,10 @@ class Scenario(NamedTuple):
     what: str
     connections: int
     body: Callable[[], str]
-    events: int = 0  # in the answer; 0: it is JSON
+    events: int = 0  # in the provider's answer; 0: it is JSON
+    path: str = PATH  # another: in another API than the provider's, which only Tollway is asked
+    shown: int = 0  # events that the client sees
+    last: str = "data: [DONE]"
 
 
 def small_body(**more: Any) -> str:
@@ -55,6 +58,10 @@ def small_body(**more: Any) -> str:
 
 
 def agent_body() -> str:
+    return compact(agent_request())
+
+
+def agent_request() -> dict[str, Any]:
     """What an agent sends: a long system prompt, tools with schemas, and a talk full of tool calls. 67 KB."""
     system = "You are an agent in a terminal. Read before you write, and say what you did. " * 90
     properties = {
@@ -82,7 +89,36 @@ def agent_body() -> str:
             {"role": "tool", "tool_call_id": f"call_{turn}", "content": "def step(call):\n    return call\n" * 16},
         ]
         turn += 1
-    return compact({"model": MODEL, "messages": messages, "tools": tools, "max_tokens": 4096})
+    return {"model": MODEL, "messages": messages, "tools": tools, "max_tokens": 4096}
+
+
+def anthropic_body() -> str:
+    """The same as an agent says it that speaks Anthropic's Messages."""
+    asked = agent_request()
+    messages: list[dict[str, Any]] = []
+    for message in asked["messages"][1:]:
+        content: Any = message.get("content")
+        if message["role"] == "tool":
+            content = [{"type": "tool_result", "tool_use_id": message["tool_call_id"], "content": content}]
+        elif "tool_calls" in message:
+            (call,) = message["tool_calls"]
+            function = call["function"]
+            used = {"id": call["id"], "name": function["name"], "input": json.loads(function["arguments"])}
+            content = [{"type": "tool_use", **used}]
+        messages.append({"role": "assistant" if message["role"] == "assistant" else "user", "content": content})
+    functions = [tool["function"] for tool in asked["tools"]]
+    tools = [
+        {"name": one["name"], "description": one["description"], "input_schema": one["parameters"]} for one in functions
+    ]
+    return compact(
+        {"model": MODEL, "system": asked["messages"][0]["content"], "messages": messages, "tools": tools}
+        | {"max_tokens": asked["max_tokens"]}
+    )
+
+
+def small_anthropic_body() -> str:
+    asked = json.loads(small_body(stream=True))
+    return compact(asked | {"system": asked["messages"][0]["content"], "messages": asked["messages"][1:]})
 
 
 def compact(value: Any) -> str:
@@ -97,15 +133,31 @@ SCENARIOS = {
         16,
         lambda: small_body(stream=True, stream_options={"include_usage": True}),
         EVENTS,
+        shown=EVENTS,
     ),
     "c1": Scenario("450 B in, 1.2 KB out", 1, small_body),
+    "across": Scenario("67 KB of Anthropic's API in, 1.2 KB out", 16, anthropic_body, path="/v1/messages"),
+    "across-stream": Scenario(
+        f"{EVENTS} events told in Anthropic's API, per event",
+        16,
+        small_anthropic_body,
+        EVENTS,
+        "/v1/messages",
+        EVENTS - 3 + 5,  # the words, and what begins and ends a message and its block
+        "event: message_stop",
+    ),
 }
+
+
+def asked_of(name: str, target: Target) -> bool:
+    return SCENARIOS[name].path == PATH or isinstance(target, Tollway)
 
 
 def ask_load(load: Process, target: Target, name: str, seconds: float) -> dict[str, Any]:
     """Has the target answered for so long; every answer must be right."""
     scenario = SCENARIOS[name]
-    job = {"port": target.port, "head": target.head(), "body": scenario.body(), "events": scenario.events}
+    job = {"port": target.port, "head": target.head(scenario.path), "body": scenario.body()}
+    job |= {"events": scenario.shown, "last": scenario.last}
     target.process.check()
     result: dict[str, Any] = load.ask({**job, "connections": scenario.connections, "seconds": seconds})
     if result["bad"] or not result["calls"]:
@@ -171,11 +223,12 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             target.prepare()
             targets.append(target)
         for name in arguments.scenarios:
-            for target in targets:  # nobody is measured cold
+            for target in (one for one in targets if asked_of(name, one)):  # nobody is measured cold
                 ask_load(load, target, name, arguments.seconds / 8)
         for number in range(arguments.rounds):
             for name in arguments.scenarios:
-                rows += [{"round": number, **measure(load, target, name, arguments)} for target in targets]
+                asked = [target for target in targets if asked_of(name, target)]
+                rows += [{"round": number, **measure(load, target, name, arguments)} for target in asked]
         about: dict[str, dict[str, Any]] = {target.name: {"cold_s": target.cold_s} for target in targets}
         for target in targets:
             if isinstance(target, Tollway):
@@ -211,13 +264,14 @@ def machine() -> dict[str, Any]:
 
 
 def show(result: dict[str, Any], arguments: argparse.Namespace) -> None:
-    peers = [name for name in arguments.targets if name != Tollway.name]
     for scenario in arguments.scenarios:
         what = SCENARIOS[scenario]
+        measured = [name for name in arguments.targets if rows_of(result, scenario, name)]
+        peers = [name for name in measured if name != Tollway.name]
         print(f"\n{scenario}: {what.what}, connections: {what.connections}")
         against = "".join(f"  {'of ' + peer:>10}" for peer in peers)
         print(f"  {'target':8}  {'CPU us':>8}  {'min':>8}  {'max':>8}  {'calls/s':>8}  {'p50 us':>8}{against}")
-        for target in arguments.targets:
+        for target in measured:
             rows = rows_of(result, scenario, target)
             used = [row["cpu_us"] for row in rows]
             rate = statistics.median(row["calls"] / row["seconds"] for row in rows)

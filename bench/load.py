@@ -2,10 +2,10 @@
 
     python bench/load.py        reads one job a line from its input, writes one result a line
 
-A job is the JSON of {"port", "head", "body", "connections", "seconds", "events"}: `head` is request line and headers
-without the content length, `events` how many events a stream has (0: the answer is JSON). A result is
-{"calls", "bad", "seconds", "p50_us", "why"}: every answer of the job is counted in `calls`, and in `bad` when it is not
-a whole 200. The first answer on each connection is read word for word, the others by their status and their end.
+A job is the JSON of {"port", "head", "body", "connections", "seconds", "events", "last"}: `head` is request line and headers
+without the content length, `events` how many events a stream has (0: the answer is JSON), `last` how its last one begins.
+A result is {"calls", "bad", "seconds", "p50_us", "why"}: every answer of the job is counted in `calls`, and in `bad` when
+it is not a whole 200. The first answer on each connection is read word for word, the others by their status and their end.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class Job:
         self.port: int = told["port"]
         self.request = b"%bcontent-length: %d\r\n\r\n%b" % (told["head"].encode(), len(body), body)
         self.events: int = told["events"]
+        self.last: bytes = told["last"].encode()
         self.until = perf_counter() + told["seconds"]
         self.took: list[float] = []
         self.bad = 0
@@ -45,8 +46,9 @@ class Job:
     def is_right(self, answer: bytes) -> bool:
         body = answer.partition(b"\r\n\r\n")[2]
         if not self.events:
-            return bool(json.loads(body)["usage"]["total_tokens"])
-        return body.count(b"data: {") == self.events and body.count(b"data: [DONE]") == 1
+            usage = json.loads(body)["usage"]
+            return bool(usage.get("total_tokens") or usage["output_tokens"])
+        return body.count(b"data: {") == self.events and body.count(self.last) == 1
 
 
 class Connection(asyncio.Protocol):

@@ -117,9 +117,9 @@ class Target(ABC):
     def prepare(self) -> None:  # noqa: B027  most targets have nothing to do here
         """What is done between the first answer and the first measurement."""
 
-    def head(self) -> str:
+    def head(self, path: str) -> str:
         return (
-            f"POST {PATH} HTTP/1.1\r\nhost: 127.0.0.1:{self.port}\r\nauthorization: Bearer {self.key}\r\n"
+            f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{self.port}\r\nauthorization: Bearer {self.key}\r\n"
             "user-agent: OpenAI/Python 2.0.0\r\naccept: application/json\r\naccept-encoding: gzip, deflate\r\n"
             "connection: keep-alive\r\ncontent-type: application/json\r\n"
         )

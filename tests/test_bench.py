@@ -28,7 +28,8 @@ def test_a_short_round_prints_ratios_and_finds_every_call_in_the_spend_log(tmp_p
     assert told["spend"] == pytest.approx(told["spend_expected"])
     assert told["memory_mb"] > 1
     measured = {(row["target"], row["scenario"]) for row in result["rows"]}
-    assert measured == {(name, case) for name in ("tollway", "uvicorn") for case in ("sat", "big", "stream", "c1")}
+    both = {(name, case) for name in ("tollway", "uvicorn") for case in ("sat", "big", "stream", "c1")}
+    assert measured == both | {("tollway", "across"), ("tollway", "across-stream")}
     assert all(row["bad"] == 0 and row["calls"] > 0 and row["cpu_us"] > 0 for row in result["rows"])
 
 

@@ -354,7 +354,8 @@ def refuse_links(conversation: Conversation, dialect: str, model: str) -> None:
     if wants is None:
         return
     for at, message in enumerate(conversation.messages):
-        if len(message.parts) == 1 and isinstance(message.parts[0], Text):  # what most are
+        parts = message.parts
+        if (len(parts) == 1 and isinstance(parts[0], Text)) or not _holds_media(parts):
             continue
         for part in _media_in(message.parts):
             kind = type(part).__name__.lower()
@@ -366,6 +367,16 @@ def refuse_links(conversation: Conversation, dialect: str, model: str) -> None:
                     param=where,
                     code="unsupported_parameter",
                 )
+
+
+_MEDIA = frozenset({Image, Audio, Document, Video})
+
+
+def _holds_media(parts: Iterable[Part]) -> bool:
+    for part in parts:  # noqa: SIM110  a generator would cost twice as much, and a talk has hundreds of messages
+        if type(part) in _MEDIA or (isinstance(part, ToolResult) and _holds_media(part.parts)):
+            return True
+    return False
 
 
 def _media_in(parts: Iterable[Part]) -> Iterable[Image | Audio | Document | Video]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from typing import Any
 
 from msgspec import MsgspecError, Raw, Struct
@@ -81,6 +81,21 @@ class _Block(Struct, gc=False):
 class _Message(Struct, gc=False):
     role: str
     content: str | list[Raw]
+
+
+class _CommonBlock(_Block, gc=False):
+    """As nearly all are, so that a talk is read at once: what its `content` holds is a tool's result."""
+
+    content: str | list[Raw] | None = None  # type: ignore[assignment]
+
+
+class _CommonMessage(Struct, gc=False):
+    role: str
+    content: str | list[_CommonBlock]
+
+
+class _RareBlock(Exception):
+    """A block that must be kept as it came."""
 
 
 class _Tool(Struct, gc=False):
@@ -161,12 +176,10 @@ def decode_request(fields: dict[str, Raw]) -> Conversation:
     if "system" in given:
         system = decode_field("system", given["system"], str | list[Raw])
         conversation.system = _parts(system, "system")
-    for at, message in enumerate(decode_field("messages", given["messages"], list[_Message])):
-        content = message.content
-        if isinstance(content, str) and message.role in _ROLES:  # most by far
-            conversation.messages.append(Message(message.role, [Text(content)]))
-        else:
-            conversation.messages += _messages(message, at)
+    try:
+        conversation.messages = _talk(_decode_common(given["messages"]))
+    except (MsgspecError, UnicodeDecodeError, _RareBlock):
+        conversation.messages = _talk(decode_field("messages", given["messages"], list[_Message]))
     if not conversation.messages:
         raise BadRequest("messages: at least one message is required", param="messages")
     for name, raw in given.items():
@@ -185,29 +198,48 @@ def decode_request(fields: dict[str, Raw]) -> Conversation:
     return conversation
 
 
-def _messages(message: _Message, at: int) -> list[Message]:
+_decode_common = Decoder(list[_CommonMessage]).decode
+
+
+def _talk(said: Sequence[_Message | _CommonMessage]) -> list[Message]:
+    """Raises _RareBlock where blocks came without their bytes and one of them must be kept as those."""
+    messages: list[Message] = []
+    for at, message in enumerate(said):
+        content = message.content
+        if isinstance(content, str) and message.role in _ROLES:  # most by far
+            messages.append(Message(message.role, [Text(content)]))
+        else:
+            messages += _messages(message, at)
+    return messages
+
+
+def _messages(message: _Message | _CommonMessage, at: int) -> list[Message]:
     """One of theirs is up to two of ours: the tools' results apart from what the user says beside them."""
-    where = f"messages[{at}]"
     if message.role not in _ROLES:
-        raise BadRequest(
-            f"{where}.role: expected 'user' or 'assistant', got {message.role[:40]!r}", param=f"{where}.role"
-        )
-    parts = _parts(message.content, f"{where}.content")
-    results: list[Part] = [part for part in parts if isinstance(part, ToolResult)]
-    if not results or message.role != "user":
+        where = f"messages[{at}].role"
+        raise BadRequest(f"{where}: expected 'user' or 'assistant', got {message.role[:40]!r}", param=where)
+    parts = _parts(message.content, f"messages[{at}].content")
+    if message.role != "user":
         return [Message(message.role, parts)]
-    others: list[Part] = [part for part in parts if not isinstance(part, ToolResult)]
-    return [Message("tool", results), Message("user", others)] if others else [Message("tool", results)]
+    results: list[Part] = [part for part in parts if isinstance(part, ToolResult)]
+    if len(results) == len(parts) > 0:
+        return [Message("tool", results)]
+    if not results:
+        return [Message("user", parts)]
+    return [Message("tool", results), Message("user", [part for part in parts if not isinstance(part, ToolResult)])]
 
 
-def _parts(content: str | list[Raw], where: str) -> list[Part]:
+def _parts(content: str | Sequence[Raw | _CommonBlock], where: str) -> list[Part]:
     """Thinking that `reply` made to carry a call's signature is taken apart again: the signature belongs to the call."""
     if isinstance(content, str):
         return [Text(content)]
     parts: list[Part] = []
     signatures: dict[str, str] = {}
-    for place, raw in enumerate(content):
-        part = _part(raw, f"{where}[{place}]")
+    for place, given in enumerate(content):
+        if isinstance(given, _CommonBlock):
+            part = _part(given, None, where, place)
+        else:
+            part = _part(_block(given, where, place), given, where, place)
         if isinstance(part, Reasoning) and part.id:
             signatures[part.id] = part.signature
             continue
@@ -217,30 +249,59 @@ def _parts(content: str | list[Raw], where: str) -> list[Part]:
     return parts
 
 
-def _part(raw: Raw, where: str) -> Part:
-    block: _Block = decode_field(where, raw, _Block)
+_decode_block = Decoder(_Block).decode
+_decode_content = Decoder(str | list[Raw]).decode
+
+
+def _block(raw: Raw, where: str, place: int) -> _Block:
+    try:
+        return _decode_block(raw)
+    except (MsgspecError, UnicodeDecodeError):
+        block: _Block = decode_field(f"{where}[{place}]", raw, _Block)  # says what is wrong and where
+        return block
+
+
+def _part(block: _Block, raw: Raw | None, where: str, place: int) -> Part:
+    """`raw` are the block's bytes, where they are known."""
     cache = _cache_mark(block.cache_control)
     kind = block.type
     if kind == "text":
-        return Text(block.text, cache, _citations(block.citations, f"{where}.citations"))
+        cited = _citations(block.citations, f"{where}[{place}].citations") if block.citations else []
+        return Text(block.text, cache, cited)
     if kind == "image" and block.source is not None:
         return Image(_source(block.source), cache=cache)
     if kind == "document" and block.source is not None and block.source.type != "content":
-        return _document(block, block.source, where, cache)
+        return _document(block, block.source, f"{where}[{place}]", cache)
     if kind in ("tool_use", "server_tool_use"):
         return ToolCall(block.id, block.name, (bytes(block.input) or b"{}").decode(), kind != "tool_use", cache=cache)
     if kind == "tool_result":
-        inner: list[Part] = []
-        if block.content and block.content != _NULL:
-            inner = _parts(decode_field(f"{where}.content", block.content, str | list[Raw]), f"{where}.content")
-        return ToolResult(block.tool_use_id, inner, bool(block.is_error), cache)
+        return ToolResult(block.tool_use_id, _result(block, where, place), bool(block.is_error), cache)
     if kind == "thinking":
         maker, call_id, signature = read_sealed(block.signature)
         maker = maker or (NAME if signature else "")
         return Reasoning(block.thinking, signature, id=call_id, maker=maker)
     if kind == "redacted_thinking":
         return Reasoning(redacted=block.data)
+    if raw is None:
+        raise _RareBlock
     return Opaque(NAME, Raw(bytes(raw)))
+
+
+def _result(block: _Block, where: str, place: int) -> list[Part]:
+    """What a tool said."""
+    said: str | list[Raw] | None
+    if isinstance(block, _CommonBlock):
+        said = block.content
+    elif not block.content or block.content == _NULL:
+        said = None
+    else:
+        try:
+            said = _decode_content(block.content)
+        except (MsgspecError, UnicodeDecodeError):
+            said = decode_field(f"{where}[{place}].content", block.content, str | list[Raw])
+    if isinstance(said, str):
+        return [Text(said)]
+    return _parts(said, f"{where}[{place}].content") if said else []
 
 
 def _citations(raw: Raw, where: str) -> list[Citation]:
