@@ -65,6 +65,8 @@ LEARNED = "-fprofile-use -fprofile-partial-training -fprofile-correction -Wno-mi
 #: Of the environment that the checkout is installed in: its gateway is the one that learns.
 LEARNERS_PYTHON = ROOT / ".venv" / "bin" / "python"
 STRUCTS = ("Struct", "msgspec.Struct", "Value", "HashedValue")
+#: Bases of classes that mypyc leaves to Python.
+NOT_NATIVE = {*STRUCTS, "Protocol", "Exception", "NamedTuple"}
 #: Lenient: the types are held by `make check`; here only what mypyc itself cannot do may stop it.
 MYPY = "[mypy]\npython_version = {}.{}\nfollow_imports = silent\nignore_missing_imports = true\n"
 
@@ -206,6 +208,39 @@ def check() -> list[str]:
                     for name in structs
                     if re.search(rf"\b{name}\b", said)
                 ]
+    return problems + _heirs()
+
+
+def _heirs() -> list[str]:
+    """Classes that are not compiled and inherit from one that is: Python refuses them when they are first used."""
+    compiled: dict[str, set[str]] = {}
+    for path in MODULES:
+        named = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        compiled[named] = {
+            node.name
+            for node in ast.parse((SOURCE / path).read_text()).body
+            if isinstance(node, ast.ClassDef) and not {ast.unparse(base) for base in node.bases} & NOT_NATIVE
+        }
+    problems = []
+    for file in sorted((SOURCE / "tollway").rglob("*.py")):
+        path = file.relative_to(SOURCE).as_posix()
+        if path in MODULES:
+            continue
+        tree = ast.parse(file.read_text())
+        taken = {
+            name.asname or name.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module in compiled
+            for name in node.names
+            if name.name in compiled[node.module]
+        }
+        problems += [
+            f"{path}:{node.lineno}: {node.name} is not compiled and inherits from {ast.unparse(base)}, which is."
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ClassDef)
+            for base in node.bases
+            if ast.unparse(base) in taken
+        ]
     return problems
 
 

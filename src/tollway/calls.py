@@ -25,12 +25,16 @@ __all__ = [
 
 
 class Secret:
-    """A value that has no printable form. `reveal()` is called where it is put on the wire, nowhere else."""
+    """A value that has no printable form. `reveal()` is called where it is put on the wire, nowhere else.
 
-    __slots__ = ("_value",)
+    `is_bearer`: a token, shown as a bearer whatever it looks like.
+    """
 
-    def __init__(self, value: str) -> None:
+    __slots__ = ("_value", "is_bearer")
+
+    def __init__(self, value: str, *, is_bearer: bool = False) -> None:
         self._value = value
+        self.is_bearer = is_bearer
 
     def reveal(self) -> str:
         return self._value

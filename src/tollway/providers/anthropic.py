@@ -64,12 +64,6 @@ def betas(wanted: Iterable[str], *, standing: str = "") -> str:
     return ",".join(dict.fromkeys(flags))
 
 
-class _Bearer(Secret):
-    """A token that is shown as a bearer although its looks do not say so."""
-
-    __slots__ = ()
-
-
 class Anthropic(Provider):
     name = "anthropic"
     dialect = "anthropic_messages"
@@ -86,13 +80,13 @@ class Anthropic(Provider):
     def key(self, entry: ModelEntry, environment: Mapping[str, Secret]) -> Secret | None:
         key = key_of(self.name, INTRODUCTION, entry, environment)
         if key is not None and not entry.api_key and not environment.get("ANTHROPIC_API_KEY"):
-            return _Bearer(key.reveal())
+            return Secret(key.reveal(), is_bearer=True)
         return key
 
     def headers(self, key: Secret | None, entry: ModelEntry) -> list[tuple[bytes, bytes]]:
         version = ("anthropic-version", VERSION)
         subscription = key is not None and key.reveal().strip().startswith("sk-ant-oat")
-        auth = "bearer" if subscription or isinstance(key, _Bearer) else "x-api-key"
+        auth = "bearer" if subscription or (key is not None and key.is_bearer) else "x-api-key"
         lines = header_lines(self.name, [*greeting(auth, key), version], entry)
         return _with_flag(lines, OAUTH_BETA) if subscription else lines
 

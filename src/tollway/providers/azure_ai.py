@@ -120,7 +120,7 @@ class AzureAI(Provider):
         return entra.key_or_token(self.name, INTRODUCTION.key_env, entry, environment)
 
     def headers(self, key: Secret | None, entry: ModelEntry) -> list[tuple[bytes, bytes]]:
-        bearer = isinstance(key, entra.EntraToken) or is_entra_token(key)
+        bearer = (key is not None and key.is_bearer) or is_entra_token(key)
         auth = "api-key" if self.claude else self.auth
         return header_lines(self.name, greeting("bearer" if bearer else auth, key), entry)
 

@@ -70,12 +70,6 @@ WHO = "Microsoft Entra ID"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,120}")
 
 
-class EntraToken(Secret):
-    """A token that was given: shown as a bearer whatever it looks like."""
-
-    __slots__ = ()
-
-
 class Identity(Struct, frozen=True):
     """Whose token, by one of the `kind`s above."""
 
@@ -94,7 +88,7 @@ class Identity(Struct, frozen=True):
 # --- what is written -----------------------------------------------------------------------------------------------
 
 
-def given_token(provider: str, entry: ModelEntry) -> EntraToken | None:
+def given_token(provider: str, entry: ModelEntry) -> Secret | None:
     """The entry's `azure_ad_token`. Raises ConfigError for LiteLLM's word for a token that is fetched elsewhere."""
     text = setting(entry, "azure_ad_token")
     if text.startswith("oidc/"):
@@ -104,7 +98,7 @@ def given_token(provider: str, entry: ModelEntry) -> EntraToken | None:
             "AZURE_FEDERATED_TOKEN_FILE"
         )
         raise ConfigError([problem])
-    return EntraToken(text) if text else None
+    return Secret(text, is_bearer=True) if text else None
 
 
 def is_written(entry: ModelEntry) -> bool:
@@ -178,7 +172,7 @@ def key_or_token(
         for name in key_env:
             value = environment.get(name)
             if value:
-                return EntraToken(value.reveal()) if name == "AZURE_AD_TOKEN" else value
+                return Secret(value.reveal(), is_bearer=True) if name == "AZURE_AD_TOKEN" else value
     if identity_of(provider, entry, environment) is None and not has_own_authorization(entry):
         raise MissingSetting(
             provider, (*key_env, "api_key", "client_secret"), "a key or credentials of Microsoft Entra's"
