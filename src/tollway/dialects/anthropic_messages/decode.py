@@ -86,7 +86,7 @@ class _Message(Struct, gc=False):
 class _CommonBlock(_Block, gc=False):
     """As nearly all are, so that a talk is read at once: what its `content` holds is a tool's result."""
 
-    content: str | list[Raw] | None = None  # type: ignore[assignment]
+    content: str | list[Raw] | None = None  # type: ignore[assignment]  # read only where `_result` asks for this class first
 
 
 class _CommonMessage(Struct, gc=False):
