@@ -35,6 +35,7 @@ from tollway.conversation import (
     Event,
     Finished,
     ImagePiece,
+    Message,
     Part,
     ReasoningPiece,
     RefusalPiece,
@@ -377,23 +378,34 @@ def decode_field(name: str, raw: Raw, wanted: Any) -> Any:
         raise BadRequest(f"Invalid {name!r}: it is not JSON.", param=name) from error
 
 
+def text_alone(message: Message) -> str | None:
+    """What most messages are: one text that is marked and cited nowhere, by nobody with a name. 0.1 us."""
+    parts = message.parts
+    if len(parts) == 1 and not message.name:
+        part = parts[0]
+        if type(part) is Text and part.cache is None and not part.citations:
+            return part.text
+    return None
+
+
 def holds_cache_marks(conversation: Conversation) -> bool:
     """Whether anything in it, tools included, is marked for the provider's cache."""
-    return (
-        any(_holds_mark(message.parts) for message in conversation.messages)
-        or _holds_mark(conversation.system)
-        or any(tool.cache is not None for tool in conversation.tools)
-    )
-
-
-def _holds_mark(parts: list[Part]) -> bool:
-    for part in parts:
-        if isinstance(part, Text):  # first: most parts are
-            if part.cache is not None:
+    for message in conversation.messages:  # a generator would cost twice as much, and a talk has hundreds of messages
+        for part in message.parts:
+            if type(part) is Text:  # first: most parts are
+                if part.cache is not None:
+                    return True
+            elif _holds_mark(part):
                 return True
-        elif getattr(part, "cache", None) is not None or (isinstance(part, ToolResult) and _holds_mark(part.parts)):
-            return True
-    return False
+    if any(map(_holds_mark, conversation.system)):
+        return True
+    return any(tool.cache is not None for tool in conversation.tools)
+
+
+def _holds_mark(part: Part) -> bool:
+    if getattr(part, "cache", None) is not None:
+        return True
+    return isinstance(part, ToolResult) and any(map(_holds_mark, part.parts))
 
 
 def leave_out(conversation: Conversation, traits: Traits, name: str, dialect: str) -> None:

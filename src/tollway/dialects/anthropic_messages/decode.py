@@ -361,8 +361,7 @@ def _is_ordinary(tool: _Tool) -> bool:
 
 
 def _made(tool: _Tool) -> Tool:
-    schema = Raw(bytes(tool.input_schema))
-    return Tool(tool.name, tool.description or "", schema, tool.strict, _cache_mark(tool.cache_control))
+    return Tool(tool.name, tool.description or "", tool.input_schema, tool.strict, _cache_mark(tool.cache_control))
 
 
 def _tool(raw: Raw, at: int) -> Tool:

@@ -17,7 +17,6 @@ from tollway.conversation import (
     Image,
     Inline,
     Link,
-    Message,
     Opaque,
     Part,
     Reasoning,
@@ -29,7 +28,16 @@ from tollway.conversation import (
     ToolResult,
     WebSearch,
 )
-from tollway.dialects import JSON_TOOL_NAME, EncodedRequest, Traits, leave_out, note, read_sealed, strict_schema
+from tollway.dialects import (
+    JSON_TOOL_NAME,
+    EncodedRequest,
+    Traits,
+    leave_out,
+    note,
+    read_sealed,
+    strict_schema,
+    text_alone,
+)
 
 NAME = "anthropic_messages"
 
@@ -131,35 +139,39 @@ class _Writer:
         message.
         """
         merged: list[dict[str, Any]] = []
+        last_role = ""
+        own = self._conversation.dialect == NAME
         for message in self._conversation.messages:
-            if message.role == "system" and self._conversation.dialect != NAME:
+            role = message.role
+            if role == "system" and not own:
                 continue
-            if message.name:
-                note(self._conversation, "messages[].name")
-            role = message.role if message.role in ("assistant", "system") else "user"
-            blocks = self._message_blocks(message)
-            if not blocks:
-                continue
-            if merged and merged[-1]["role"] == role:
+            if role == "tool":
+                role = "user"
+            text = text_alone(message)
+            if text is not None:
+                if not text.strip():
+                    continue
+                blocks = [{"type": "text", "text": text}]
+            else:
+                if message.name:
+                    note(self._conversation, "messages[].name")
+                blocks = self._blocks(message.parts, message.role)
+                if not blocks:
+                    continue
+            if role == last_role:
                 merged[-1]["content"] += blocks
             else:
                 merged.append({"role": role, "content": blocks})
+                last_role = role
         if not merged or merged[0]["role"] != "user":
             merged.insert(0, {"role": "user", "content": [{"type": "text", "text": _FIRST_WORDS}]})
-        for message_fields in merged:
-            if message_fields["role"] == "user" and len(message_fields["content"]) > 1:
-                message_fields["content"].sort(key=_after_results)
+        for turn in merged:
+            if len(turn["content"]) > 1 and turn["role"] == "user":
+                turn["content"].sort(key=_after_results)
         last = merged[-1]["content"][-1]
         if merged[-1]["role"] == "assistant" and isinstance(last, dict) and last.get("type") == "text":
             last["text"] = last["text"].rstrip()  # refused otherwise where the model is to go on from it
         return merged
-
-    def _message_blocks(self, message: Message) -> list[Any]:
-        if len(message.parts) == 1:
-            part = message.parts[0]
-            if isinstance(part, Text) and part.cache is None and not part.citations:  # what most are
-                return [{"type": "text", "text": part.text}] if part.text.strip() else []
-        return self._blocks(message.parts, message.role)
 
     def _blocks(self, parts: list[Part], role: str) -> list[Any]:
         blocks = [self._block(part, role) for part in parts]
@@ -517,10 +529,16 @@ def _encode_cache(cache: CacheMark) -> dict[str, str]:
     return {"type": "ephemeral", "ttl": cache.ttl} if cache.ttl else {"type": "ephemeral"}
 
 
+#: How most schemas begin.
+_SAYS_ITS_TYPE = b'{"type":'
+
+
 def _object_schema(schema: Raw | None) -> Any:
     """The schema as it came. Only where it does not say that it is an object, which the API demands, that is added."""
     if schema is None:
         return {"type": "object", "properties": {}}
+    if bytes(schema).startswith(_SAYS_ITS_TYPE):
+        return schema
     try:
         fields = msgspec.json.decode(schema, type=dict[str, Raw])
     except msgspec.DecodeError:

@@ -21,7 +21,6 @@ from tollway.conversation import (
     Conversation,
     Document,
     Image,
-    Message,
     Opaque,
     Part,
     Reasoning,
@@ -41,6 +40,7 @@ from tollway.dialects import (
     note,
     read_sealed,
     strict_schema,
+    text_alone,
 )
 from tollway.dialects.bedrock_converse.parts import (
     CLAUDE,
@@ -166,33 +166,38 @@ class _Writer:
         message.
         """
         merged: list[dict[str, Any]] = []
+        last_role = ""
         for message in self._conversation.messages:
             if message.role == "system":
                 continue
-            if message.name:
-                note(self._conversation, "messages[].name")
             role = "assistant" if message.role == "assistant" else "user"
-            blocks = self._message_blocks(message)
-            if not blocks:
-                continue
-            if merged and merged[-1]["role"] == role:
+            text = text_alone(message)
+            if text is not None:
+                if not text.strip():
+                    continue
+                blocks: list[Any] = [{"text": text}]
+            else:
+                if message.name:
+                    note(self._conversation, "messages[].name")
+                blocks = self._blocks(message.parts, message.role)
+                if not blocks:
+                    continue
+            if role == last_role:
                 merged[-1]["content"] += blocks
             else:
                 merged.append({"role": role, "content": blocks})
+                last_role = role
         if not merged or merged[0]["role"] != "user":
             merged.insert(0, {"role": "user", "content": [{"text": _FIRST_WORDS}]})
         for turn in merged:
-            if turn["role"] == "user":
+            if len(turn["content"]) > 1 and turn["role"] == "user":
                 turn["content"] = _results_first(turn["content"])
-            if _holds(turn["content"], "document") and not _holds(turn["content"], "text"):
+            if self._names and _holds(turn["content"], "document") and not _holds(turn["content"], "text"):
                 turn["content"].append({"text": _BESIDE_DOCUMENT})
         last = merged[-1]["content"][-1]
         if merged[-1]["role"] == "assistant" and isinstance(last, dict) and "text" in last:
             last["text"] = last["text"].rstrip()  # Claude refuses otherwise to go on from it
         return merged
-
-    def _message_blocks(self, message: Message) -> list[Any]:
-        return self._blocks(message.parts, message.role)
 
     def _blocks(self, parts: list[Part], role: str) -> list[Any]:
         blocks: list[Any] = []

@@ -31,7 +31,7 @@ from tollway.conversation import (
     WebSearch,
     as_function,
 )
-from tollway.dialects import JSON_TOOL_NAME, EncodedRequest, Traits, leave_out, note
+from tollway.dialects import JSON_TOOL_NAME, EncodedRequest, Traits, holds_cache_marks, leave_out, note, text_alone
 from tollway.dialects.gemini.decode import PLAIN_SETTINGS, SETTING
 from tollway.dialects.gemini.parts import (
     NAME,
@@ -132,6 +132,14 @@ class _Writer:
         contents: list[dict[str, Any]] = []
         results: list[ToolResult] = []
         for at, message in enumerate(messages):
+            text = text_alone(message) if message.role != "tool" else None
+            if text is not None and at <= asked_last:
+                if results:
+                    self._answer(results, contents)
+                    results = []
+                if text:
+                    _add(contents, message.role, [{"text": text}])
+                continue
             if message.name:
                 note(self._conversation, "messages[].name")
             results += [part for part in message.parts if isinstance(part, ToolResult)]
@@ -149,16 +157,11 @@ class _Writer:
         parts = self._parts(message.parts)
         if not parts:
             return
-        if message.role != "assistant":
-            contents.append({"role": "user", "parts": parts})
-            return
-        if contents and contents[-1]["role"] == "model":
-            contents[-1]["parts"] += parts
-        else:
-            contents.append({"role": "model", "parts": parts})
-        calls = _calls(contents[-1])
-        if now and calls and self._generation >= SIGNING and "thoughtSignature" not in calls[0]:
-            calls[0]["thoughtSignature"] = UNSIGNED_CALL
+        _add(contents, message.role, parts)
+        if now and message.role == "assistant" and self._generation >= SIGNING:
+            calls = _calls(contents[-1])
+            if calls and "thoughtSignature" not in calls[0]:
+                calls[0]["thoughtSignature"] = UNSIGNED_CALL
 
     def _parts(self, parts: list[Part]) -> list[Any]:
         """A signature that stands alone before a part is that part's; with none behind it, it has an empty text."""
@@ -526,7 +529,11 @@ class _Writer:
         asked = self._conversation
         if asked.logit_bias is not None:
             leave_out(asked, self._traits, "logit_bias", NAME)
-        for name, given in (("user", asked.user), ("metadata", asked.metadata), ("cache_control", _cache_marks(asked))):
+        for name, given in (
+            ("user", asked.user),
+            ("metadata", asked.metadata),
+            ("cache_control", holds_cache_marks(asked)),
+        ):
             if given:
                 note(self._conversation, name)  # none of these changes the answer
 
@@ -546,6 +553,16 @@ def _signature_alone(signature: str) -> list[dict[str, Any]]:
     return [{"text": "", "thoughtSignature": signature}] if signature else []
 
 
+def _add(contents: list[dict[str, Any]], role: str, parts: list[Any]) -> None:
+    """What the model said in several messages is one turn."""
+    if role != "assistant":
+        contents.append({"role": "user", "parts": parts})
+    elif contents and contents[-1]["role"] == "model":
+        contents[-1]["parts"] += parts
+    else:
+        contents.append({"role": "model", "parts": parts})
+
+
 def _calls(content: dict[str, Any]) -> list[dict[str, Any]]:
     return [part for part in content["parts"] if isinstance(part, dict) and "functionCall" in part]
 
@@ -553,9 +570,3 @@ def _calls(content: dict[str, Any]) -> list[dict[str, Any]]:
 def _own_tool(native: Raw) -> bool:
     value = msgspec.json.decode(native)
     return isinstance(value, dict) and bool(value) and value.keys() <= _OWN_TOOLS
-
-
-def _cache_marks(conversation: Conversation) -> bool:
-    parts = [part for message in conversation.messages for part in message.parts] + conversation.system
-    inner = [part for result in parts if isinstance(result, ToolResult) for part in result.parts]
-    return any(getattr(marked, "cache", None) is not None for marked in (*parts, *inner, *conversation.tools))

@@ -65,7 +65,8 @@ def _with_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 # --- for Google ----------------------------------------------------------------------------------------------------
 
-_UNCLEAN = (b'"$ref"', b'"$schema"', b'"definitions"', b'"const"')
+#: In what must be cleaned, in the order in which it is found soonest that there is nothing.
+_UNCLEAN = (b'"$', b'"definitions"', b'"const"')
 #: Values that are schemas, lists of them, and mappings to them: nowhere else is a key a keyword.
 _SCHEMAS = frozenset({"items", "additionalProperties", "contains", "not", "if", "then", "else", "propertyNames"})
 _LISTS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
@@ -78,7 +79,11 @@ def clean_schema(schema: Raw) -> Raw:
     https://ai.google.dev/api/generate-content#GenerationConfig, https://github.com/anomalyco/opencode/issues/12295
     (2026-02-05)
     """
-    if not any(mark in bytes(schema) for mark in _UNCLEAN):
+    text = bytes(schema)
+    for mark in _UNCLEAN:
+        if text.rfind(mark) >= 0:  # from behind it is searched twice as quickly
+            break
+    else:
         return schema
     return Raw(msgspec.json.encode(_cleaned(msgspec.json.decode(schema))))
 

@@ -310,13 +310,40 @@ def _decode_messages(raw: Raw, conversation: Conversation) -> None:
         raise BadRequest("Invalid 'messages': expected at least one message.", param="messages")
     reader = _MessageReader(raw)
     leading = True
+    messages = conversation.messages
     for at, message in enumerate(wire):
+        content = message.content
+        if type(content) is str and _says_no_more(message):  # most messages: 0.4 us
+            if message.role == "user" or (message.role == "assistant" and content):
+                leading = False
+                messages.append(Message(message.role, [Text(content)]))
+                continue
+            if message.role == "tool" and message.tool_call_id:
+                leading = False
+                messages.append(Message("tool", [ToolResult(message.tool_call_id, [Text(content)])]))
+                continue
         decoded = reader.read(message, at)
         if decoded.role == "system" and leading:
             conversation.system.extend(decoded.parts)
         else:
             leading = False
-            conversation.messages.append(decoded)
+            messages.append(decoded)
+
+
+def _says_no_more(message: _Message) -> bool:
+    """Than its `content`, and whose result it is."""
+    return (
+        message.tool_calls is None
+        and message.name is None
+        and message.cache_control is None
+        and message.reasoning_content is None
+        and message.reasoning is None
+        and message.thinking_blocks is None
+        and message.function_call is None
+        and message.refusal is None
+        and message.audio is None
+        and message.annotations is None
+    )
 
 
 class _MessageReader:
@@ -460,7 +487,10 @@ def signature_of(call: Any) -> str:
 
 def _cache_mark(cache: _Cache | None) -> CacheMark | None:
     """OpenAI's long lifetime (12h) stands for the long one of others, its short one for the provider's default."""
-    return None if cache is None else CacheMark({"12h": "1h", "30m": ""}.get(cache.ttl or "", cache.ttl or ""))
+    return None if cache is None else CacheMark(_TTLS.get(cache.ttl or "", cache.ttl or ""))
+
+
+_TTLS = {"12h": "1h", "30m": ""}
 
 
 def _arguments_text(raw: Raw) -> str:
@@ -493,8 +523,12 @@ def _document(file: _File, where: str, cache: CacheMark | None) -> Document:
 def _decode_tools(fields: dict[str, Raw], conversation: Conversation) -> None:
     if (raw := _given(fields, "tools")) is not None:
         wire: list[_Tool] = decode_field("tools", raw, list[_Tool])
-        whole: list[Raw] = msgspec.json.decode(raw, type=list[Raw])
-        conversation.tools = [_decode_tool(tool, json) for tool, json in zip(wire, whole, strict=True)]
+        functions = [_function_tool(tool.function, tool.cache_control) for tool in wire if tool.function is not None]
+        if len(functions) == len(wire):
+            conversation.tools = functions
+        else:
+            whole: list[Raw] = msgspec.json.decode(raw, type=list[Raw])
+            conversation.tools = [_decode_tool(tool, json) for tool, json in zip(wire, whole, strict=True)]
     if (raw := _given(fields, "web_search_options")) is not None:
         options: _SearchOptions = decode_field("web_search_options", raw, _SearchOptions)
         native = Raw(bytes(raw))
@@ -534,7 +568,7 @@ def _search(options: _SearchOptions) -> WebSearch:
 
 
 def _function_tool(function: _Function, cache: _Cache | None) -> Tool:
-    parameters = Raw(bytes(function.parameters)) if function.parameters and function.parameters != _NULL else None
+    parameters = function.parameters if function.parameters and function.parameters != _NULL else None
     mark = _cache_mark(cache or function.cache_control)
     return Tool(function.name, function.description or "", parameters, function.strict, mark)
 

@@ -29,7 +29,7 @@ from tollway.conversation import (
     Video,
     WebSearch,
 )
-from tollway.dialects import EncodedRequest, Traits, holds_cache_marks, leave_out, note, read_sealed
+from tollway.dialects import EncodedRequest, Traits, holds_cache_marks, leave_out, note, read_sealed, text_alone
 from tollway.dialects.openai_chat.decode import NAME, PLAIN_FIELDS, SEARCH_OPTIONS
 
 #: What models that do not sample refuse, but for the values that change nothing.
@@ -128,7 +128,7 @@ class _MessageWriter:
         if self._conversation.system:
             written.append({"role": "system", "content": self._content(self._conversation.system)})
         for message in self._conversation.messages:
-            text = _text_alone(message)
+            text = text_alone(message)
             if text is not None:
                 written.append({"role": message.role, "content": text})
             elif message.role == "assistant":
@@ -283,15 +283,6 @@ class _MessageWriter:
         if part.title:
             file["filename"] = part.title
         return {"type": "file", "file": file}
-
-
-def _text_alone(message: Message) -> str | None:
-    """What most messages are: one text that is marked and cited nowhere, by nobody with a name."""
-    if len(message.parts) == 1 and not message.name:
-        part = message.parts[0]
-        if isinstance(part, Text) and part.cache is None and not part.citations:
-            return part.text
-    return None
 
 
 def _url(source: Source) -> str:

@@ -8,7 +8,7 @@ resolve them does it before.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -33,6 +33,7 @@ from tollway.conversation import (
     ResponseFormat,
     Source,
     Text,
+    Tool,
     ToolCall,
     ToolChoice,
     ToolResult,
@@ -87,12 +88,6 @@ class _Kind(Struct, gc=False):
     id: str | None = None
 
 
-class _Item(_Kind, gc=False):
-    """With what it says, if it is a message."""
-
-    content: str | list[Raw] | None = None
-
-
 class _Message(Struct, gc=False):
     role: str
     content: str | list[Raw]
@@ -127,6 +122,29 @@ class _Reasoning(Struct, gc=False):
     summary: list[_Thought] | None = None
     content: list[_Thought] | None = None
     encrypted_content: str | None = None
+
+
+class _Item(_Kind, gc=False):
+    """An item as nearly all are, of whatever kind, so that a talk is read at once. Null members that nobody reads make it rare."""
+
+    content: str | list[_Part] | None = None
+    name: str = ""
+    call_id: str | None = None
+    namespace: str | None = None
+    arguments: Raw = Raw(b'""')
+    input: str = ""
+    execution: str | None = None
+    action: Raw = Raw(b"{}")
+    operation: Raw = Raw(b"{}")
+    output: str | list[_Part] = ""
+    status: str | None = None
+    tools: list[Raw] | None = None
+    summary: list[_Thought] | None = None
+    encrypted_content: str | None = None
+
+
+class _RareItem(Exception):
+    """An item, or a part of one, that must be kept as it came."""
 
 
 class _Format(Struct, gc=False):
@@ -176,15 +194,10 @@ def decode_request(fields: dict[str, Raw]) -> Conversation:
         if isinstance(instructions, str):
             conversation.system = [Text(instructions)]
         else:
-            _ItemReader(conversation).read_all(instructions, "instructions")
-    if "input" in given:
-        said = decode_field("input", given["input"], str | list[Raw])
-        if isinstance(said, str):
-            conversation.messages.append(Message("user", [Text(said)]))
-        else:
-            _ItemReader(conversation).read_all(said, "input")
-    else:
+            _careful(instructions, "instructions").tell(conversation)
+    if "input" not in given:
         raise BadRequest("Missing required parameter: 'input'.", param="input")
+    _read_input(given["input"], conversation)
     for name, raw in given.items():
         if name in PLAIN_FIELDS:
             ours, kind = PLAIN_FIELDS[name]
@@ -221,28 +234,83 @@ def _refuse_what_is_kept_elsewhere(given: dict[str, Raw]) -> None:
 # --- items ---------------------------------------------------------------------------------------------------------
 
 
-class _ItemReader:
-    """Reads items in their order into a conversation's messages; the leading system messages into its `system`."""
+def _read_input(raw: Raw, conversation: Conversation) -> None:
+    """Items that are rare, or wrong, are read again with care: then it is known where they stand."""
+    try:
+        said = _decode_input(raw)
+        if isinstance(said, str):
+            conversation.messages.append(Message("user", [Text(said)]))
+            return
+        reader = _ItemReader()
+        reader.read_common(said)
+    except (msgspec.MsgspecError, UnicodeDecodeError, _RareItem, BadRequest):
+        reader = _careful(decode_field("input", raw, list[Raw]), "input")
+    reader.tell(conversation)
 
-    def __init__(self, conversation: Conversation) -> None:
-        self._conversation = conversation
+
+def _careful(items: list[Raw], name: str) -> _ItemReader:
+    reader = _ItemReader()
+    reader.read_carefully(items, name)
+    return reader
+
+
+_decode_input = msgspec.json.Decoder(str | list[_Item]).decode
+
+
+class _ItemReader:
+    """Reads items in their order as messages; the leading system messages apart."""
+
+    def __init__(self) -> None:
+        self._system: list[Part] = []
+        self._messages: list[Message] = []
+        self._tools: list[Tool] = []  # that were found on the way
         self._leading = True
         self._turn: Message | None = None  # the message that the next item of the same side joins
         self._signatures: dict[str, str] = {}  # of calls that follow, by their ids
 
-    def read_all(self, items: list[Raw], name: str) -> None:
+    def tell(self, conversation: Conversation) -> None:
+        conversation.system += self._system
+        conversation.messages += self._messages
+        conversation.tools += self._tools
+
+    def read_common(self, items: list[_Item]) -> None:
+        """About 0.4 us for a text. Raises _RareItem, and BadRequest that does not know where."""
+        for item in items:
+            content, word = item.content, item.type
+            if type(content) is str and (word is None or word == "message"):
+                if item.role == "user":
+                    self._add(Message("user", [Text(content)]), joinable=False)
+                    continue
+                if item.role == "assistant" and content:
+                    self._join("assistant").append(Text(content))
+                    continue
+            self._read(item, word or ("message" if item.role is not None else "item_reference"))
+
+    def _read(self, item: _Item, word: str) -> None:
+        if word == "message":
+            if item.role is None or item.content is None:
+                raise _RareItem
+            self._say(item.role, item.content, "")
+        else:
+            known = _READERS.get(word)
+            if known is None or (word.startswith("tool_search") and item.execution != "client"):
+                raise _RareItem
+            known[0](self, item, "")
+
+    def read_carefully(self, items: list[Raw], name: str) -> None:
+        """Raises BadRequest."""
         for at, raw in enumerate(items):
             where = f"{name}[{at}]"
-            kind = _kind_of(raw, where)
+            kind: _Kind = decode_field(where, raw, _Kind)
             word = kind.type
             if word is None:
                 word = "message" if kind.role is not None else "item_reference"
-            if word == "message" and isinstance(kind, _Item) and kind.role is not None and kind.content is not None:
-                self._say(kind.role, kind.content, where)
-                continue
-            reader = _READERS.get(word)
-            if reader is not None and not (word.startswith("tool_search") and _is_run_by_openai(raw)):
-                reader(self, raw, where)
+            known = _READERS.get(word)
+            if word == "message":
+                message: _Message = decode_field(where, raw, _Message)
+                self._say(message.role, message.content, where)
+            elif known is not None and not (word.startswith("tool_search") and _is_run_by_openai(raw)):
+                known[0](self, decode_field(where, raw, known[1]), where)
             elif word == "item_reference":
                 raise BadRequest(
                     f"Invalid '{where}': the item {(kind.id or '')[:80]!r} is not kept here. Send the item itself instead "
@@ -250,13 +318,9 @@ class _ItemReader:
                     param=where,
                 )
             else:
-                self._join(_side_of(word)).append(Opaque(NAME, Raw(bytes(raw))))
+                self._join(_side_of(word)).append(Opaque(NAME, raw))
 
-    def message(self, raw: Raw, where: str) -> None:
-        message: _Message = decode_field(where, raw, _Message)
-        self._say(message.role, message.content, where)
-
-    def _say(self, said_as: str, content: str | list[Raw], where: str) -> None:
+    def _say(self, said_as: str, content: str | Sequence[Raw | _Part], where: str) -> None:
         role = "system" if said_as == "developer" else said_as
         if role not in ("system", "user", "assistant"):
             raise BadRequest(
@@ -268,78 +332,70 @@ class _ItemReader:
         else:
             parts = _parts(content, f"{where}.content")
         if role == "system" and self._leading:
-            self._conversation.system += parts
+            self._system += parts
         elif role == "assistant":
             self._join("assistant").extend(parts)
         else:
             self._add(Message(role, parts), joinable=False)
 
-    def call(self, raw: Raw, where: str) -> None:
-        call: _Call = decode_field(where, raw, _Call)
+    def call(self, call: _Call | _Item, where: str) -> None:
         self._call(call, call.name, _arguments(call.arguments), where)
 
-    def custom_call(self, raw: Raw, where: str) -> None:
+    def custom_call(self, call: _Call | _Item, where: str) -> None:
         """A call whose argument is plain text; elsewhere arguments are JSON, so the text is put into some."""
-        call: _Call = decode_field(where, raw, _Call)
         self._call(call, call.name, msgspec.json.encode({"input": call.input}).decode(), where)
 
-    def tool_search(self, raw: Raw, where: str) -> None:
-        call: _Call = decode_field(where, raw, _Call)
+    def tool_search(self, call: _Call | _Item, where: str) -> None:
         self._call(call, "tool_search", _arguments(call.arguments), where)
 
-    def local_shell(self, raw: Raw, where: str) -> None:
-        call: _Call = decode_field(where, raw, _Call)
+    def local_shell(self, call: _Call | _Item, where: str) -> None:
         action = decode_field(f"{where}.action", call.action, dict[str, Raw])
         told = {name: value for name, value in action.items() if name != "type" and value not in _NOTHING}
         self._call(call, "local_shell", msgspec.json.encode(told).decode(), where)
 
-    def shell(self, raw: Raw, where: str) -> None:
-        call: _Call = decode_field(where, raw, _Call)
+    def shell(self, call: _Call | _Item, where: str) -> None:
         action = decode_field(f"{where}.action", call.action, dict[str, Raw])
         told = {name: value for name, value in action.items() if value != _NULL}
         self._call(call, "shell", msgspec.json.encode(told).decode(), where)
 
-    def apply_patch(self, raw: Raw, where: str) -> None:
-        call: _Call = decode_field(where, raw, _Call)
+    def apply_patch(self, call: _Call | _Item, where: str) -> None:
         self._call(call, "apply_patch", bytes(call.operation).decode(), where)
 
-    def _call(self, call: _Call, name: str, arguments: str, where: str) -> None:
+    def _call(self, call: _Call | _Item, name: str, arguments: str, where: str) -> None:
         call_id = call.call_id or call.id
-        for member, value in (("call_id", call_id), ("name", name)):
-            if not value:
-                raise BadRequest(f"Missing required parameter: '{where}.{member}'.", param=f"{where}.{member}")
-        signature = self._signatures.pop(call_id or "", "")
+        if not call_id or not name:
+            member = "name" if call_id else "call_id"
+            raise BadRequest(f"Missing required parameter: '{where}.{member}'.", param=f"{where}.{member}")
+        signature = self._signatures.pop(call_id, "") if self._signatures else ""
         flat = flat_name(call.namespace or "", name)
-        self._join("assistant").append(ToolCall(call_id or "", flat, arguments, signature=signature))
+        self._join("assistant").append(ToolCall(call_id, flat, arguments, signature=signature))
 
-    def output(self, raw: Raw, where: str) -> None:
-        output: _Output = decode_field(where, raw, _Output)
+    def output(self, output: _Output | _Item, where: str) -> None:
         parts = _parts(output.output, f"{where}.output")
         if parts and all(isinstance(part, Opaque) for part in parts):
             parts = [Text(msgspec.json.encode(output.output).decode())]  # a shell's output, told by its streams
         self._result(output, parts, where)
 
-    def tools_found(self, raw: Raw, where: str) -> None:
+    def tools_found(self, output: _Output | _Item, where: str) -> None:
         """Tools that a search found: from now on they may be called."""
-        output: _Output = decode_field(where, raw, _Output)
-        self.more_tools(raw, where)
+        self.more_tools(output, where)
         self._result(output, [Text(msgspec.json.encode(output.tools or []).decode())], where)
 
-    def more_tools(self, raw: Raw, where: str) -> None:
-        output: _Output = decode_field(where, raw, _Output)
+    def more_tools(self, output: _Output | _Item, where: str) -> None:
         for at, tool in enumerate(output.tools or ()):
-            self._conversation.tools.append(decode_tool(tool, f"{where}.tools[{at}]"))
+            self._tools.append(decode_tool(tool, f"{where}.tools[{at}]"))
 
-    def _result(self, output: _Output, parts: list[Part], where: str) -> None:
+    def _result(self, output: _Output | _Item, parts: list[Part], where: str) -> None:
         call_id = output.call_id or output.id
         if not call_id:
             raise BadRequest(f"Missing required parameter: '{where}.call_id'.", param=f"{where}.call_id")
         self._join("tool").append(ToolResult(call_id, parts, output.status == "failed"))
 
-    def reasoning(self, raw: Raw, where: str) -> None:
-        item: _Reasoning = decode_field(where, raw, _Reasoning)
+    def reasoning(self, item: _Reasoning | _Item, where: str) -> None:
         thoughts = item.summary or item.content or []
-        part = Reasoning("\n\n".join([thought.text for thought in thoughts]), id=item.id or "")
+        if isinstance(thoughts, str):
+            raise _RareItem
+        part = Reasoning("\n\n".join([thought.text or "" for thought in thoughts]), id=item.id or "")
         if item.encrypted_content:
             sealed = unseal(item.encrypted_content)
             if sealed is None:
@@ -361,37 +417,26 @@ class _ItemReader:
 
     def _add(self, message: Message, *, joinable: bool) -> None:
         self._leading = False
-        self._conversation.messages.append(message)
+        self._messages.append(message)
         self._turn = message if joinable else None
 
 
-_decode_item = msgspec.json.Decoder(_Item).decode
-
-
-def _kind_of(raw: Raw, where: str) -> _Kind:
-    try:
-        return _decode_item(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError):  # its content is none of a message's: its reader judges that
-        kind: _Kind = decode_field(where, raw, _Kind)
-        return kind
-
-
-_READERS: dict[str, Callable[[_ItemReader, Raw, str], None]] = {
-    "message": _ItemReader.message,
-    "function_call": _ItemReader.call,
-    "custom_tool_call": _ItemReader.custom_call,
-    "tool_search_call": _ItemReader.tool_search,
-    "local_shell_call": _ItemReader.local_shell,
-    "shell_call": _ItemReader.shell,
-    "apply_patch_call": _ItemReader.apply_patch,
-    "function_call_output": _ItemReader.output,
-    "custom_tool_call_output": _ItemReader.output,
-    "local_shell_call_output": _ItemReader.output,
-    "shell_call_output": _ItemReader.output,
-    "apply_patch_call_output": _ItemReader.output,
-    "tool_search_output": _ItemReader.tools_found,
-    "additional_tools": _ItemReader.more_tools,
-    "reasoning": _ItemReader.reasoning,
+#: How items are read, and as what where they are rare: then nothing matters but what their kind has.
+_READERS: dict[str, tuple[Callable[[_ItemReader, Any, str], None], type[Struct]]] = {
+    "function_call": (_ItemReader.call, _Call),
+    "custom_tool_call": (_ItemReader.custom_call, _Call),
+    "tool_search_call": (_ItemReader.tool_search, _Call),
+    "local_shell_call": (_ItemReader.local_shell, _Call),
+    "shell_call": (_ItemReader.shell, _Call),
+    "apply_patch_call": (_ItemReader.apply_patch, _Call),
+    "function_call_output": (_ItemReader.output, _Output),
+    "custom_tool_call_output": (_ItemReader.output, _Output),
+    "local_shell_call_output": (_ItemReader.output, _Output),
+    "shell_call_output": (_ItemReader.output, _Output),
+    "apply_patch_call_output": (_ItemReader.output, _Output),
+    "tool_search_output": (_ItemReader.tools_found, _Output),
+    "additional_tools": (_ItemReader.more_tools, _Output),
+    "reasoning": (_ItemReader.reasoning, _Reasoning),
 }
 
 _NOTHING = (_NULL, Raw(b"{}"))
@@ -420,19 +465,27 @@ def _arguments(raw: Raw) -> str:
     return "" if text == b"null" else text.decode()
 
 
-def _parts(content: str | list[Raw], where: str) -> list[Part]:
+def _parts(content: str | Sequence[Raw | _Part], where: str) -> list[Part]:
     if isinstance(content, str):
         return [Text(content)]
-    return [_part(raw, f"{where}[{place}]") for place, raw in enumerate(content)]
+    parts: list[Part] = []
+    for place, given in enumerate(content):
+        if isinstance(given, _Part):
+            parts.append(_part(given, None, where))
+        else:
+            here = f"{where}[{place}]"
+            parts.append(_part(decode_field(here, given, _Part), given, here))
+    return parts
 
 
-def _part(raw: Raw, where: str) -> Part:
-    part: _Part = decode_field(where, raw, _Part)
+def _part(part: _Part, raw: Raw | None, where: str) -> Part:
+    """`raw` are its bytes, where they are known."""
     cache = _cache_mark(part)
     kind = part.type
     if kind in ("input_text", "output_text", "text") and part.text is not None:
-        annotations = [citation(one, decode_field(where, one, Annotation)) for one in part.annotations or ()]
-        return Text(part.text, cache, annotations)
+        if not part.annotations:
+            return Text(part.text, cache)
+        return Text(part.text, cache, [citation(one, decode_field(where, one, Annotation)) for one in part.annotations])
     if kind == "refusal" and part.refusal is not None:
         return Refusal(part.refusal)
     if kind == "input_image" and (part.image_url is not None or part.file_id is not None):
@@ -445,7 +498,9 @@ def _part(raw: Raw, where: str) -> Part:
         return Audio(Inline("audio/" + (sound.format or "wav"), sound.data), sound.format)
     if kind in ("input_text", "output_text", "text", "refusal", "input_image", "input_audio"):
         raise BadRequest(f"Invalid '{where}': what {kind!r} must hold is missing.", param=where)
-    return Opaque(NAME, Raw(bytes(raw)))
+    if raw is None:
+        raise _RareItem
+    return Opaque(NAME, raw)
 
 
 def citation(raw: Raw, told: Annotation, before: int = 0) -> Citation:
@@ -493,8 +548,9 @@ def _decode_tools(given: dict[str, Raw], conversation: Conversation) -> None:
     found = conversation.tools  # in the course of the conversation
     if "tools" in given:
         conversation.tools = decode_tools(given["tools"])
-        names = {one.name for tool in conversation.tools for one in (tool, *tool.stand_ins)}
-        conversation.tools += [tool for tool in found if tool.name not in names]
+        if found:
+            names = {one.name for tool in conversation.tools for one in (tool, *tool.stand_ins)}
+            conversation.tools += [tool for tool in found if tool.name not in names]
     if "tool_choice" in given:
         conversation.tool_choice = _decode_choice(given["tool_choice"], conversation)
 

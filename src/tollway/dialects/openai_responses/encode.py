@@ -30,7 +30,7 @@ from tollway.conversation import (
     ToolResult,
     WebSearch,
 )
-from tollway.dialects import EncodedRequest, Traits, leave_out, note, read_sealed
+from tollway.dialects import EncodedRequest, Traits, holds_cache_marks, leave_out, note, read_sealed, text_alone
 from tollway.dialects.openai_responses.decode import LOGPROBS, PLAIN_FIELDS, SEALED_THOUGHT
 from tollway.dialects.openai_responses.tools import NAME, OUTPUT_TYPES, ToolBook
 
@@ -101,8 +101,12 @@ class _Writer:
         if self._asked.system and not self._instructions():
             items += self._message(Message("system", self._asked.system))
         for message in self._asked.messages:
-            items += self._message(message)
-        if self._holds_cache_marks():
+            text = text_alone(message)
+            if text is not None:
+                items.append({"type": "message", "role": message.role, "content": text})
+            else:
+                items += self._message(message)
+        if holds_cache_marks(self._asked) and self._leaves_cache_marks():
             # A hint; what has no place for it, or a model that knows none, caches by itself.
             note(self._asked, "cache_control")
         return items
@@ -261,8 +265,8 @@ class _Writer:
         name = part.title or "document." + part.source.media_type.rpartition("/")[2]
         return {"type": "input_file", "filename": name, "file_data": _url(part.source)}
 
-    def _holds_cache_marks(self) -> bool:
-        """Marks that were not written: on what has no place for one, and everywhere where the model knows none."""
+    def _leaves_cache_marks(self) -> bool:
+        """Whether there are marks that were not written: on what has no place for one; all, where the model knows none."""
         marked: list[CacheMark | None] = [tool.cache for tool in self._asked.tools]
         placed = self._traits.cache_marks
         for role, parts in (

@@ -76,13 +76,16 @@ _ID_CHARS_MAX = 44
 
 
 class EventEncoder:
-    """Events as a stream of a response. See `tollway.dialects.StreamEncoder`."""
+    """Events as a stream of a response. See `tollway.dialects.StreamEncoder`.
 
-    def __init__(self, about: About) -> None:
+    `whole`: nobody listens, only the response at the end is wanted.
+    """
+
+    def __init__(self, about: About, *, whole: bool = False) -> None:
         self._about = about
         self._id = about.id
         self._created_s = about.created_s
-        self._wire = _Wire()
+        self._wire = _Silence() if whole else _Wire()
         self._book = ToolBook(asked=about.asked)
         self._chars = 0  # of all texts
         self._logprobs: list[LikelyToken] = []  # of the text that comes next
@@ -157,6 +160,8 @@ class EventEncoder:
     def _begin(self, out: list[bytes]) -> None:
         if not self._begun:
             self._begun = True
+            if type(self._wire) is _Silence:
+                return
             response = b'"response":' + _encode(self._response("in_progress"))
             self._wire.write(out, b"response.created", response)
             self._wire.write(out, b"response.in_progress", response)
@@ -299,7 +304,7 @@ class EventEncoder:
 
 def encode_reply(events: list[Event], about: About, usage: Usage | None = None, cost: Cost | None = None) -> bytes:
     """The whole reply: what the stream of the events would end with. `usage` None: what the events told of it."""
-    encoder = EventEncoder(about)
+    encoder = EventEncoder(about, whole=True)
     encoder.feed(events)
     return _encode(encoder.end(usage, cost, []))
 
@@ -315,6 +320,15 @@ class _Wire:
     def write(self, out: list[bytes], name: bytes, rest: bytes) -> None:
         out.append(b'event: %b\ndata: {"type":"%b","sequence_number":%d,%b}\n\n' % (name, name, self.number, rest))
         self.number += 1
+
+
+class _Silence(_Wire):
+    """Where no stream is wanted."""
+
+    __slots__ = ()
+
+    def write(self, out: list[bytes], name: bytes, rest: bytes) -> None:
+        return
 
 
 class _Message:

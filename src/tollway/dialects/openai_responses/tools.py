@@ -200,7 +200,7 @@ def _function(raw: Raw, where: str) -> Tool:
 
 
 def _made(tool: _Function) -> Tool:
-    parameters = Raw(bytes(tool.parameters)) if tool.parameters and tool.parameters != _NULL else None
+    parameters = tool.parameters if tool.parameters and tool.parameters != _NULL else None
     cache = CacheMark(tool.cache_control.ttl or "") if tool.cache_control is not None else None
     return Tool(tool.name, tool.description or "", parameters, tool.strict, cache)
 
