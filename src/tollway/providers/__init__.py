@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from msgspec import Raw, Struct, json
@@ -330,6 +331,7 @@ def name_output_limit(fields: dict[str, Any], wanted: str) -> list[str]:
     return [] if newer is None or older is None or newer == older else ["max_tokens"]
 
 
+@lru_cache(maxsize=256)
 def is_openai_reasoning(model: str) -> bool:
     """These refuse `max_tokens`: o1, o3-mini, ft:o4-mini:..., gpt-5, gpt-5.1, codex-mini-latest."""
     return _REASONING.match(model) is not None

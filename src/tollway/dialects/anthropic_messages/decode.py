@@ -34,6 +34,7 @@ from tollway.conversation import (
 )
 from tollway.dialects import decode_field, read_sealed
 from tollway.dialects.anthropic_messages.encode import NAME, clean_id
+from tollway.dialects.remembered import Remembered
 from tollway.errors import BadRequest
 
 
@@ -192,7 +193,7 @@ def decode_request(fields: dict[str, Raw]) -> Conversation:
         metadata: _Metadata = decode_field("metadata", given["metadata"], _Metadata)
         conversation.user = metadata.user_id or ""
     if "tools" in given:
-        conversation.tools = _tools(given["tools"])
+        conversation.tools = list(_tools(given["tools"]))
     _decode_choice(given, conversation)
     _decode_output(given, conversation)
     return conversation
@@ -345,7 +346,7 @@ class _PlainTool(_Tool, forbid_unknown_fields=True, gc=False):
 _decode_plain_tools = Decoder(list[_PlainTool]).decode
 
 
-def _tools(raw: Raw) -> list[Tool]:
+def _read_tools(raw: Raw) -> list[Tool]:
     """Read at once where all of them are plain; else each by itself."""
     try:
         plain = _decode_plain_tools(raw)
@@ -354,6 +355,9 @@ def _tools(raw: Raw) -> list[Tool]:
     if plain and all(_is_ordinary(tool) for tool in plain):
         return [_made(tool) for tool in plain]
     return [_tool(one, at) for at, one in enumerate(decode_field("tools", raw, list[Raw]))]
+
+
+_tools = Remembered(_read_tools)
 
 
 def _is_ordinary(tool: _Tool) -> bool:

@@ -43,6 +43,7 @@ from tollway.conversation import (
     as_function,
 )
 from tollway.dialects import decode_field, read_sealed
+from tollway.dialects.remembered import Remembered
 from tollway.errors import BadRequest
 
 NAME = "openai_chat"
@@ -522,13 +523,7 @@ def _document(file: _File, where: str, cache: CacheMark | None) -> Document:
 
 def _decode_tools(fields: dict[str, Raw], conversation: Conversation) -> None:
     if (raw := _given(fields, "tools")) is not None:
-        wire: list[_Tool] = decode_field("tools", raw, list[_Tool])
-        functions = [_function_tool(tool.function, tool.cache_control) for tool in wire if tool.function is not None]
-        if len(functions) == len(wire):
-            conversation.tools = functions
-        else:
-            whole: list[Raw] = msgspec.json.decode(raw, type=list[Raw])
-            conversation.tools = [_decode_tool(tool, json) for tool, json in zip(wire, whole, strict=True)]
+        conversation.tools = list(_tools(raw))
     if (raw := _given(fields, "web_search_options")) is not None:
         options: _SearchOptions = decode_field("web_search_options", raw, _SearchOptions)
         native = Raw(bytes(raw))
@@ -538,6 +533,18 @@ def _decode_tools(fields: dict[str, Raw], conversation: Conversation) -> None:
     for name in ("tool_choice", "function_call"):
         if (raw := _given(fields, name)) is not None:
             conversation.tool_choice = _decode_choice(name, raw, conversation)
+
+
+def _read_tools(raw: Raw) -> list[Tool]:
+    wire: list[_Tool] = decode_field("tools", raw, list[_Tool])
+    functions = [_function_tool(tool.function, tool.cache_control) for tool in wire if tool.function is not None]
+    if len(functions) == len(wire):
+        return functions
+    whole: list[Raw] = msgspec.json.decode(raw, type=list[Raw])
+    return [_decode_tool(tool, json) for tool, json in zip(wire, whole, strict=True)]
+
+
+_tools = Remembered(_read_tools)
 
 
 def _decode_tool(tool: _Tool, raw: Raw) -> Tool:

@@ -85,7 +85,7 @@ class EventEncoder:
         self._about = about
         self._id = about.id
         self._created_s = about.created_s
-        self._wire = _Silence() if whole else _Wire()
+        self._wire = _Wire(heard=not whole)
         self._book = ToolBook(asked=about.asked)
         self._chars = 0  # of all texts
         self._logprobs: list[LikelyToken] = []  # of the text that comes next
@@ -95,6 +95,7 @@ class EventEncoder:
         self._output: list[Raw] = []  # the items that ended, and empty places for those that are open
         self._open: _Message | _Thought | None = None
         self._calls: dict[int, _Call] = {}  # open ones, by our index
+        self._stem = ""  # of the ids of items
 
     def feed(self, events: list[Event]) -> bytes:
         out: list[bytes] = []
@@ -113,7 +114,7 @@ class EventEncoder:
             elif isinstance(event, UsageSeen):
                 self._usage = event.usage
             elif isinstance(event, Started):
-                self._id = self._about.id or event.id
+                self._id, self._stem = self._about.id or event.id, ""
                 self._created_s = event.created_s or self._created_s
                 self._begin(out)
             elif event.choice == 0:  # the dialect has one choice
@@ -160,11 +161,10 @@ class EventEncoder:
     def _begin(self, out: list[bytes]) -> None:
         if not self._begun:
             self._begun = True
-            if type(self._wire) is _Silence:
-                return
-            response = b'"response":' + _encode(self._response("in_progress"))
-            self._wire.write(out, b"response.created", response)
-            self._wire.write(out, b"response.in_progress", response)
+            if self._wire.heard:
+                response = b'"response":' + _encode(self._response("in_progress"))
+                self._wire.write(out, b"response.created", response)
+                self._wire.write(out, b"response.in_progress", response)
 
     def _response(self, status: str) -> dict[str, Any]:
         asked = self._about.asked or {}
@@ -283,8 +283,9 @@ class EventEncoder:
         return len(self._output)
 
     def _item_id(self, word: str, index: int) -> str:
-        stem = _NOT_IN_IDS.sub("_", self._id.removeprefix("resp_"))[-_ID_CHARS_MAX:]
-        return f"{word}{stem}_{index}"
+        if not self._stem:
+            self._stem = _NOT_IN_IDS.sub("_", self._id.removeprefix("resp_"))[-_ID_CHARS_MAX:]
+        return f"{word}{self._stem}_{index}"
 
     def _close_all(self, out: list[bytes]) -> None:
         status = "incomplete" if self._incomplete() else "completed"
@@ -310,25 +311,18 @@ def encode_reply(events: list[Event], about: About, usage: Usage | None = None, 
 
 
 class _Wire:
-    """Numbers the events of one stream."""
+    """Numbers the events of one stream. `heard`: somebody listens; if not, whoever writes may save itself the trouble."""
 
-    __slots__ = ("number",)
+    __slots__ = ("heard", "number")
 
-    def __init__(self) -> None:
+    def __init__(self, *, heard: bool) -> None:
+        self.heard = heard
         self.number = 0
 
     def write(self, out: list[bytes], name: bytes, rest: bytes) -> None:
-        out.append(b'event: %b\ndata: {"type":"%b","sequence_number":%d,%b}\n\n' % (name, name, self.number, rest))
-        self.number += 1
-
-
-class _Silence(_Wire):
-    """Where no stream is wanted."""
-
-    __slots__ = ()
-
-    def write(self, out: list[bytes], name: bytes, rest: bytes) -> None:
-        return
+        if self.heard:
+            out.append(b'event: %b\ndata: {"type":"%b","sequence_number":%d,%b}\n\n' % (name, name, self.number, rest))
+            self.number += 1
 
 
 class _Message:
@@ -365,8 +359,9 @@ class _Message:
         self._delta = self._head = self._tail = b""
 
     def begin(self, out: list[bytes]) -> None:
-        item = {"id": self.id, "type": "message", "status": "in_progress", "content": [], "role": "assistant"}
-        _item_event(self._wire, b"added", self.index, Raw(_encode(item)), out)
+        if self._wire.heard:
+            item = {"id": self.id, "type": "message", "status": "in_progress", "content": [], "role": "assistant"}
+            _item_event(self._wire, b"added", self.index, Raw(_encode(item)), out)
 
     def piece(self, kind: str, text: str, out: list[bytes]) -> None:
         if kind != self._kind:
@@ -375,6 +370,8 @@ class _Message:
         self._texts.append(text)
         # Written out here and not through `_Wire.write`: nearly every event of nearly every stream passes this line.
         wire = self._wire
+        if not wire.heard:
+            return
         if self._likely:
             tail, self._likely = b',"logprobs":%b}\n\n' % self._likely, b""
             out.append(b"%b%d%b%b%b" % (self._head, wire.number, self._delta, _encode(text), tail))
@@ -411,6 +408,8 @@ class _Message:
 
     def _begin_part(self, kind: str, out: list[bytes]) -> None:
         self._kind = kind
+        if not self._wire.heard:
+            return
         self._wire.write(out, b"response.content_part.added", self._part_place(_part_fields(kind, Raw(b'""'))))
         name = b"response.%b.delta" % kind.encode()
         self._head = b'event: %b\ndata: {"type":"%b","sequence_number":' % (name, name)
@@ -421,13 +420,14 @@ class _Message:
         if not self._kind:
             return
         text = Raw(_encode("".join(self._texts)))
-        said, more = b"refusal", b""
-        if self._kind == "output_text":
-            said, more = b"text", b',"logprobs":' + _encode(self._logprobs)
-        done = b'%b"content_index":%d,"%b":%b%b' % (self._place, len(self._parts), said, bytes(text), more)
-        self._wire.write(out, b"response.%b.done" % self._kind.encode(), done)
         part = _part_fields(self._kind, text, self._annotations, self._logprobs)
-        self._wire.write(out, b"response.content_part.done", self._part_place(part))
+        if self._wire.heard:
+            said, more = b"refusal", b""
+            if self._kind == "output_text":
+                said, more = b"text", b',"logprobs":' + _encode(self._logprobs)
+            done = b'%b"content_index":%d,"%b":%b%b' % (self._place, len(self._parts), said, bytes(text), more)
+            self._wire.write(out, b"response.%b.done" % self._kind.encode(), done)
+            self._wire.write(out, b"response.content_part.done", self._part_place(part))
         self._parts.append(part)
         self._texts, self._annotations, self._logprobs = [], [], []
         self._kind = ""
@@ -556,4 +556,5 @@ class _Call:
 
 
 def _item_event(wire: _Wire, moment: bytes, index: int, item: Raw, out: list[bytes]) -> None:
-    wire.write(out, b"response.output_item." + moment, b'"output_index":%d,"item":%b' % (index, bytes(item)))
+    if wire.heard:
+        wire.write(out, b"response.output_item." + moment, b'"output_index":%d,"item":%b' % (index, bytes(item)))

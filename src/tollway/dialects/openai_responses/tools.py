@@ -17,6 +17,7 @@ from msgspec import Raw, Struct
 
 from tollway.conversation import CacheMark, Freeform, Tool, WebSearch, as_function
 from tollway.dialects import decode_field
+from tollway.dialects.remembered import Remembered
 from tollway.errors import BadRequest
 
 NAME = "openai_responses"
@@ -140,7 +141,12 @@ _decode_plain_functions = msgspec.json.Decoder(list[_PlainFunction]).decode
 
 
 def decode_tools(raw: Raw) -> list[Tool]:
-    """A request's tools in our words: read at once where all of them are plain functions. Raises BadRequest."""
+    """A request's tools in our words. Raises BadRequest."""
+    return list(_tools(raw))
+
+
+def _read_tools(raw: Raw) -> list[Tool]:
+    """At once where all of them are plain functions."""
     try:
         plain = _decode_plain_functions(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -148,6 +154,9 @@ def decode_tools(raw: Raw) -> list[Tool]:
     if plain and all(tool.type in (None, "function") and tool.name for tool in plain):
         return [_made(tool) for tool in plain]
     return [decode_tool(one, f"tools[{at}]") for at, one in enumerate(decode_field("tools", raw, list[Raw]))]
+
+
+_tools = Remembered(_read_tools)
 
 
 def decode_tool(raw: Raw, where: str) -> Tool:
@@ -291,7 +300,7 @@ def _tools_in(asked: dict[str, Raw]) -> list[Tool]:
     tools: list[Tool] = []
     try:
         if "tools" in asked and asked["tools"] != _NULL:
-            tools = [decode_tool(raw, "tools") for raw in msgspec.json.decode(asked["tools"], type=list[Raw])]
+            tools = decode_tools(asked["tools"])
         said = bytes(asked.get("input", b""))
         if said.startswith(b"[") and (b'"tool_search_output"' in said or b'"additional_tools"' in said):
             for raw in msgspec.json.decode(said, type=list[Raw]):
