@@ -43,6 +43,7 @@ from tollway.conversation import (
     Text,
     TextPiece,
     ToolArgumentsPiece,
+    ToolCall,
     ToolCallStarted,
     ToolResult,
     UsageSeen,
@@ -390,22 +391,25 @@ def text_alone(message: Message) -> str | None:
 
 def holds_cache_marks(conversation: Conversation) -> bool:
     """Whether anything in it, tools included, is marked for the provider's cache."""
-    for message in conversation.messages:  # a generator would cost twice as much, and a talk has hundreds of messages
-        for part in message.parts:
-            if type(part) is Text:  # first: most parts are
-                if part.cache is not None:
-                    return True
-            elif _holds_mark(part):
+    for message in conversation.messages:
+        if _hold_mark(message.parts):
+            return True
+    return _hold_mark(conversation.system) or any(tool.cache is not None for tool in conversation.tools)
+
+
+def _hold_mark(parts: list[Part]) -> bool:
+    """Loops, because a generator would cost twice as much, and a talk has hundreds of parts; by what most of them are."""
+    for part in parts:
+        kind = type(part)
+        if kind is Text or kind is ToolCall:
+            if part.cache is not None:  # type: ignore[union-attr]  # both have one
                 return True
-    if any(map(_holds_mark, conversation.system)):
-        return True
-    return any(tool.cache is not None for tool in conversation.tools)
-
-
-def _holds_mark(part: Part) -> bool:
-    if getattr(part, "cache", None) is not None:
-        return True
-    return isinstance(part, ToolResult) and any(map(_holds_mark, part.parts))
+        elif kind is ToolResult:
+            if part.cache is not None or _hold_mark(part.parts):  # type: ignore[union-attr]
+                return True
+        elif getattr(part, "cache", None) is not None:
+            return True
+    return False
 
 
 def leave_out(conversation: Conversation, traits: Traits, name: str, dialect: str) -> None:

@@ -133,6 +133,8 @@ class _MessageWriter:
                 written.append({"role": message.role, "content": text})
             elif message.role == "assistant":
                 written.append(self._assistant(message))
+            elif len(message.parts) == 1 and (result := _text_result(message.parts[0])) is not None:
+                written.append(result)
             else:
                 written += self._others(message)
         return written
@@ -178,7 +180,9 @@ class _MessageWriter:
         blocks: list[dict[str, Any]] = []
         thoughts: list[str] = []
         for part in message.parts:
-            if isinstance(part, ToolCall):
+            if type(part) is Text:
+                content.append(part)
+            elif isinstance(part, ToolCall):
                 if part.server_side:  # nobody answers it, and a call without an answer is refused
                     leave_out(self._conversation, self._traits, f"messages[].content[{part.name}]", NAME)
                 else:
@@ -283,6 +287,15 @@ class _MessageWriter:
         if part.title:
             file["filename"] = part.title
         return {"type": "file", "file": file}
+
+
+def _text_result(part: Part) -> dict[str, Any] | None:
+    """What most results of tools are: one text that is marked and cited nowhere."""
+    if type(part) is ToolResult and len(part.parts) == 1 and part.cache is None and not part.failed:
+        text = part.parts[0]
+        if type(text) is Text and text.cache is None and not text.citations:
+            return {"role": "tool", "tool_call_id": part.call_id, "content": text.text}
+    return None
 
 
 def _url(source: Source) -> str:
