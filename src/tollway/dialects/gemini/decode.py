@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from tollway.conversation import (
     Conversation,
@@ -39,6 +39,7 @@ from tollway.dialects.gemini.parts import (
     unpack_thought,
 )
 from tollway.dialects.gemini.schema import json_schema
+from tollway.dialects.remembered import Remembered
 from tollway.errors import BadRequest
 
 _NULL = Raw(b"null")
@@ -79,7 +80,7 @@ def decode_request(fields: dict[str, Raw]) -> Conversation:
         raise BadRequest("contents is not specified", param="contents")
     reader = _ContentReader(conversation)
     for at, content in enumerate(_listed("contents", given["contents"])):
-        reader.read(content, f"contents[{at}]")
+        reader.read(content, at)
     if not conversation.messages:
         raise BadRequest("contents: at least one content is required", param="contents")
     if "systemInstruction" in given:
@@ -87,8 +88,9 @@ def decode_request(fields: dict[str, Raw]) -> Conversation:
     if "generationConfig" in given:
         _decode_settings(_object("generationConfig", given["generationConfig"]), conversation)
     if "tools" in given:
-        for at, tool in enumerate(_listed("tools", given["tools"])):
-            conversation.tools += _tools(tool, f"tools[{at}]", conversation)
+        tools, left_out = _tools(given["tools"])
+        conversation.tools = list(tools)
+        conversation.dropped += [place for place in left_out if place not in conversation.dropped]
     if "toolConfig" in given:
         _decode_choice(given["toolConfig"], conversation)
     if "serviceTier" in given:
@@ -137,6 +139,35 @@ def _text(fields: _Fields, name: str, where: str) -> str:
 # --- contents ------------------------------------------------------------------------------------------------------
 
 
+class _PlainPart(Struct, forbid_unknown_fields=True, gc=False):
+    """What most parts hold one of, and nothing else."""
+
+    text: str | None = None
+    functionCall: Raw = Raw()
+    functionResponse: Raw = Raw()
+
+
+class _PlainContent(Struct, forbid_unknown_fields=True, gc=False):
+    parts: list[_PlainPart]
+    role: str = "user"
+
+
+_decode_plain = msgspec.json.Decoder(_PlainContent).decode
+
+
+def _plain(raw: Raw) -> _PlainContent | None:
+    """A content as most are, in the usual spelling; None for what must be read with care. 0.6 us and more."""
+    try:
+        content = _decode_plain(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    for part in content.parts:
+        wire = part.functionCall or part.functionResponse
+        if (part.text is None) == (not wire) or wire == _NULL or (part.functionCall and part.functionResponse):
+            return None
+    return content
+
+
 class _ContentReader:
     """Reads contents in their order: calls may have no ids, so a result belongs to the call of its name that has
     waited longest.
@@ -147,18 +178,43 @@ class _ContentReader:
         self._calls = 0
         self._waiting: list[tuple[str, str]] = []  # (id, name) of calls without a result so far
 
-    def read(self, raw: Raw, where: str) -> None:
+    def read(self, raw: Raw, at: int) -> None:
         """One content is up to two messages of ours, the tools' results apart from what is said beside them; and the
         model's contents in a row are one, since Google's Python SDK keeps each chunk of a stream as a content.
         """
+        plain = _plain(raw)
+        if plain is not None and (plain.role == "user" or plain.role == "model"):
+            parts = self._plain_parts(plain, at)
+            if plain.role == "model":
+                self._go_on(parts)
+            elif len(parts) == 1 and type(parts[0]) is Text:
+                self._conversation.messages.append(Message("user", parts))
+            else:
+                self._say(parts)
+            return
+        where = f"contents[{at}]"
         content = _object(where, raw)
         role = _text(content, "role", where).lower() or "user"
         if role not in ("user", "model", "function", "tool"):
             raise BadRequest(f"{where}.role: Please use a valid role: user, model.", param=f"{where}.role")
         if role == "model":
             self._read_model(content, where)
-            return
-        parts = self.parts(content, where, [])
+        else:
+            self._say(self.parts(content, where, []))
+
+    def _plain_parts(self, content: _PlainContent, at: int) -> list[Part]:
+        parts: list[Part] = []
+        for place, part in enumerate(content.parts):
+            if part.text is not None:
+                parts.append(Text(part.text))
+            elif part.functionCall:
+                parts.append(self._call(part.functionCall, f"contents[{at}].parts[{place}].functionCall", ""))
+            else:
+                where = f"contents[{at}].parts[{place}].functionResponse"
+                parts.append(self._result(part.functionResponse, where))
+        return parts
+
+    def _say(self, parts: list[Part]) -> None:
         results: list[Part] = [part for part in parts if isinstance(part, ToolResult)]
         others: list[Part] = [part for part in parts if not isinstance(part, ToolResult)]
         if results:
@@ -167,13 +223,28 @@ class _ContentReader:
             self._conversation.messages.append(Message("user", others))
 
     def _read_model(self, content: _Fields, where: str) -> None:
+        parts = self._turn()
+        before = len(parts)
+        self.parts(content, where, parts)
+        self._settle(parts, before)
+
+    def _go_on(self, parts: list[Part]) -> None:
+        turn = self._turn()
+        before = len(turn)
+        turn += parts
+        self._settle(turn, before)
+
+    def _turn(self) -> list[Part]:
+        """The parts of the model's turn that is going on, or of a new one."""
         messages = self._conversation.messages
         if not messages or messages[-1].role != "assistant":
             messages.append(Message("assistant", []))
-        parts = messages[-1].parts
-        before = len(parts)
-        self.parts(content, where, parts)
-        parts[before:] = [part for part in parts[before:] if part != _NOTHING]
+        return messages[-1].parts
+
+    def _settle(self, parts: list[Part], before: int) -> None:
+        """Of what came behind so many parts, empty texts go, and a text goes on from one."""
+        if _NOTHING in parts[before:]:
+            parts[before:] = [part for part in parts[before:] if part != _NOTHING]
         if 0 < before < len(parts):
             first, last = parts[before], parts[before - 1]
             if type(first) is Text and type(last) is Text:  # two pieces of a stream
@@ -380,21 +451,29 @@ def _thinking(config: _Fields) -> ReasoningOptions | None:
 # --- tools ---------------------------------------------------------------------------------------------------------
 
 
-def _tools(raw: Raw, where: str, conversation: Conversation) -> list[Tool]:
-    """One of theirs declares many functions, and may name tools of Google's own beside them."""
+def _read_tools(raw: Raw) -> tuple[list[Tool], list[str]]:
+    """(the tools, what is left out of them). One of theirs declares many functions, and may name tools of Google's own beside
+    them.
+    """
     tools: list[Tool] = []
-    for name, value in _object(where, raw).items():
-        if name != "functionDeclarations":
-            native = Raw(msgspec.json.encode({name: value}))
-            search = WebSearch() if name in ("googleSearch", "googleSearchRetrieval") else None
-            tools.append(Tool(name, native=native, dialect=NAME, search=search))
-            continue
-        for at, declaration in enumerate(_listed(f"{where}.{name}", value)):
-            tools.append(_function(declaration, f"{where}.{name}[{at}]", conversation))
-    return tools
+    left_out: list[str] = []
+    for place, tool in enumerate(_listed("tools", raw)):
+        where = f"tools[{place}]"
+        for name, value in _object(where, tool).items():
+            if name != "functionDeclarations":
+                native = Raw(msgspec.json.encode({name: value}))
+                search = WebSearch() if name in ("googleSearch", "googleSearchRetrieval") else None
+                tools.append(Tool(name, native=native, dialect=NAME, search=search))
+                continue
+            for at, declaration in enumerate(_listed(f"{where}.{name}", value)):
+                tools.append(_function(declaration, f"{where}.{name}[{at}]", left_out))
+    return tools, left_out
 
 
-def _function(raw: Raw, where: str, conversation: Conversation) -> Tool:
+_tools = Remembered(_read_tools)
+
+
+def _function(raw: Raw, where: str, left_out: list[str]) -> Tool:
     given = _object(where, raw)
     parameters: Raw | None = None
     for name in ("parametersJsonSchema", "parameters"):
@@ -402,8 +481,8 @@ def _function(raw: Raw, where: str, conversation: Conversation) -> Tool:
             parameters = _schema(given[name], f"{where}.{name}", plain=name == "parametersJsonSchema")
     for name in ("response", "responseJsonSchema", "behavior"):
         place = f"tools[].functionDeclarations[].{name}"
-        if name in given and place not in conversation.dropped:
-            conversation.dropped.append(place)
+        if name in given and place not in left_out:
+            left_out.append(place)
     return Tool(_text(given, "name", where), _text(given, "description", where), parameters)
 
 
