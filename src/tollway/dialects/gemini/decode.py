@@ -184,13 +184,14 @@ class _ContentReader:
         """
         plain = _plain(raw)
         if plain is not None and (plain.role == "user" or plain.role == "model"):
-            parts = self._plain_parts(plain, at)
-            if plain.role == "model":
-                self._go_on(parts)
-            elif len(parts) == 1 and type(parts[0]) is Text:
-                self._conversation.messages.append(Message("user", parts))
+            messages = self._conversation.messages
+            text = plain.parts[0].text if len(plain.parts) == 1 else None
+            if text and (plain.role == "user" or not messages or messages[-1].role != "assistant"):  # most contents
+                messages.append(Message("user" if plain.role == "user" else "assistant", [Text(text)]))
+            elif plain.role == "model":
+                self._go_on(self._plain_parts(plain, at))
             else:
-                self._say(parts)
+                self._say(self._plain_parts(plain, at))
             return
         where = f"contents[{at}]"
         content = _object(where, raw)
