@@ -34,7 +34,7 @@ from tollway.config.redis import redis_is_from_environment, redis_place
 from tollway.config.settings import Config, ModelEntry
 from tollway.dialects import anthropic_messages, openai_chat
 from tollway.dispatch import Dispatch
-from tollway.downstream.line import Handler
+from tollway.downstream.line import Hot
 from tollway.endpoints.pass_through import FAMILIES
 from tollway.endpoints.realtime import Sessions
 from tollway.errors import ConfigError, StorageError, TollwayError
@@ -269,7 +269,7 @@ class App:
         self._building = asyncio.Lock()  # one snapshot after the other: a later one must not be built from older keys
         # For whoever makes the server: bounds of what clients may send, and who answers which path without ASGI in between.
         self.bounds = config.bounds
-        self.hot: dict[bytes, Handler] = {}
+        self.hot = Hot()
         self.worker = worker
         self._key_changes_seen = 0
         self.catalog, _ = catalog_in_force(data_folder(config))  # what is wrong with it, `prepare` said
@@ -397,7 +397,7 @@ class App:
             ),
         )
 
-        self.hot.update(self.dispatch.hot())
+        self.dispatch.put_hot(self.hot)
         self.upkeep = Upkeep(
             accounts=self.ledger.accounts, snapshots=self.snapshots, storage=self.storage, wall=self._wall
         )

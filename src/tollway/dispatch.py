@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from tollway.calls import Call
-from tollway.downstream.line import AsgiLine, DirectLine, Handler, Line
+from tollway.downstream.line import AsgiLine, DirectLine, Handler, Hot, Line
 from tollway.downstream.websocket import WebSocket
 from tollway.endpoints import anthropic, gemini, models, openai, pass_through, realtime, responses
 from tollway.errors import KeysMissing, NotFound, PublicError, Rejection
@@ -87,14 +87,19 @@ class Dispatch:
         """Every exact path that is answered here."""
         return sorted(self._exact)
 
-    def hot(self) -> dict[bytes, Handler]:
-        """Who answers each exact path, for a server that can ask without ASGI in between."""
+    def put_hot(self, hot: Hot) -> None:
+        """Says who answers each path, for a server that can ask without ASGI in between."""
+        handlers = {name: self._answers(operation, None) for name, operation in self._operations.items()}
+        exact = {path.encode(): handlers[name] for path, name in EXACT.items() if name in handlers}
+        hot.put(exact, self._hot_with_model)
 
-        def answers(operation: Operation) -> Handler:
-            return lambda line: self._serve(operation, line.scope, line, None)
+    def _hot_with_model(self, path: bytes) -> Handler | None:
+        found = _with_model(path.decode()) if path.isascii() else None
+        operation = self._operations.get(found[0]) if found is not None else None
+        return None if found is None or operation is None else self._answers(operation, found[1])
 
-        handlers = {name: answers(operation) for name, operation in self._operations.items()}
-        return {path.encode(): handlers[name] for path, name in EXACT.items() if name in handlers}
+    def _answers(self, operation: Operation, model: str | None) -> Handler:
+        return lambda line: self._serve(operation, line.scope, line, model)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":

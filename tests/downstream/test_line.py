@@ -118,7 +118,7 @@ async def served(
         assert gateway.app.dispatch is not None
         config = uvicorn.Config(
             gateway.app,
-            http=bounded_http(BOUNDS, gateway.app.dispatch.hot()),
+            http=bounded_http(BOUNDS, gateway.app.hot),
             lifespan="off",
             access_log=False,
             log_config=None,
@@ -416,8 +416,44 @@ async def test_hot_and_cold_paths_take_turns_on_one_connection(served: Served) -
         client.send(f"GET /v1/models HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {MASTER_KEY}\r\n\r\n".encode())
         status, _, body = await client.answer()
         assert (status, msgspec.json.decode(body)["data"][0]["id"]) == (200, "small")
-        client.send(request(path="/v1/chat/completions?api-version=1"))
+        client.send(request(path="/v1/chat/%63ompletions"))
         assert (await client.answer())[0] == 200
+
+
+def test_a_query_or_a_model_in_the_path_makes_nothing_cold(served: Served) -> None:
+    hot = served.gateway.app.hot
+    assert hot.at(b"/v1/messages?beta=true") is hot.exact[b"/v1/messages"]
+    for target in (
+        b"/v1beta/models/small:generateContent",
+        b"/models/a/b:streamGenerateContent?alt=sse",
+        b"/v1/rerank?a",
+    ):
+        assert hot.at(target) is not None, target
+    for target in (
+        b"/v1beta/models/a%2Fb:countTokens",
+        b"/v1/messages#a",
+        b"/ui/",
+        b"/v1/models",
+        b"/v1beta/models/small",
+    ):
+        assert hot.at(target) is None, target
+
+
+async def test_what_stands_in_a_hot_requests_query_counts(served: Served) -> None:
+    served.upstream.reply_to(None, FakeReply.stream(chat_event("word"), chat_event(finish="stop"), b"data: [DONE]\n\n"))
+    client = await served.connect()
+    path, asked = "/v1beta/models/small:streamGenerateContent", b'{"contents":[{"parts":[{"text":"hi"}]}]}'
+    nameless = request(asked, path=f"{path}?alt=sse&key={MASTER_KEY}", key="").replace(
+        b"authorization: Bearer \r\n", b""
+    )
+    client.send(nameless)
+    status, headers, body = await client.answer()
+    assert (status, headers["content-type"].split(";")[0]) == (200, "text/event-stream"), body
+    assert body.startswith(b'data: {"candidates":[{"content":{"parts":[{"text":"word"}]')
+    client.send(request(asked, path=path))
+    assert (await client.answer())[2].startswith(b"[{")
+    client.send(nameless.replace(MASTER_KEY.encode(), b"sk-nobodys"))
+    assert (await client.answer())[0] == 401
 
 
 async def test_a_provider_that_breaks_in_a_stream_leaves_the_connection_usable(served: Served) -> None:

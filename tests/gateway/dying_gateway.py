@@ -76,7 +76,7 @@ async def main(folder: Path, step: str, times: int) -> None:
         assert gateway.app.dispatch is not None
         config = uvicorn.Config(
             gateway.app,
-            http=bounded_http(gateway.config.bounds, gateway.app.dispatch.hot()),
+            http=bounded_http(gateway.config.bounds, gateway.app.hot),
             lifespan="off",
             log_config=None,
         )

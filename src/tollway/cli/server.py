@@ -41,12 +41,13 @@ def serve_app(
 
 def uvicorn_config(app: Any, flags: Flags) -> uvicorn.Config:
     from tollway.downstream.http import bounded_http
+    from tollway.downstream.line import Hot
     from tollway.downstream.websocket import MESSAGE_BYTES_MAX, websocket_protocol
 
     return uvicorn.Config(
         app,
         loop="uvloop" if importlib.util.find_spec("uvloop") else "asyncio",
-        http=bounded_http(app.bounds, getattr(app, "hot", {})),
+        http=bounded_http(app.bounds, getattr(app, "hot", Hot())),
         ws=websocket_protocol,  # type: ignore[arg-type]  # it is only called
         ws_max_size=MESSAGE_BYTES_MAX,
         ws_per_message_deflate=False,  # sound is compressed already, and what is small is not worth the memory

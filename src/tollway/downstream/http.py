@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tollway.config.settings import BoundSettings
-from tollway.downstream.line import ClientConnection, Handler, Headers, Sweeper, expects_100
+from tollway.downstream.line import ClientConnection, Headers, Hot, Sweeper, expects_100
 from tollway.outbox import Outbox
 
 
@@ -17,7 +16,7 @@ class BoundedHttp(HttpToolsProtocol):
     """Serves what is not hot, by ASGI. uvicorn knows it as the connection: it counts it, and tells it to shut down."""
 
     bounds: BoundSettings = BoundSettings()
-    hot: Mapping[bytes, Handler] = {}
+    hot: Hot = Hot()
     sweeper: Sweeper
     outbox: Outbox
     front: ClientConnection
@@ -73,9 +72,6 @@ class BoundedHttp(HttpToolsProtocol):
         del self.front  # the two hold each other
 
 
-def bounded_http(bounds: BoundSettings, hot: Mapping[bytes, Handler]) -> type[BoundedHttp]:
-    """The protocol class to hand to `uvicorn.Config(http=...)`: one for a server, with bounds and a sweep of its own.
-
-    `hot` maps a request target (path without query, as it stands in the request line) to who answers POSTs to it.
-    """
+def bounded_http(bounds: BoundSettings, hot: Hot) -> type[BoundedHttp]:
+    """The protocol class to hand to `uvicorn.Config(http=...)`: one for a server, with bounds and a sweep of its own."""
     return type("BoundedHttp", (BoundedHttp,), {"bounds": bounds, "hot": hot, "sweeper": Sweeper(), "outbox": Outbox()})

@@ -132,7 +132,7 @@ def _holds_each_once(fields: dict[str, Raw], body: bytes) -> bool:
         if body[at : at + 1] != b":":
             return False
         at = _skip(body, at + 1)
-        value = bytes(raw)
+        value = memoryview(raw)
         if not body.startswith(value, at):
             return False
         at = _skip(body, at + len(value))

@@ -90,6 +90,11 @@ def test_media_are_counted_and_their_bytes_are_no_text(contents: Any, carried: C
     assert media_in(msgspec.json.encode(fields), fields) == carried
 
 
+def test_media_count_however_their_members_are_spelt() -> None:
+    body = rb'{"contents":[{"parts":[{"fileD\u0061t\u0061":{"mimeType":"video/mp4","fileUri":"https://films.example/1"}}]}]}'
+    assert media_in(body, msgspec.json.decode(body, type=dict[str, Raw])) == Carried(others=1)
+
+
 def test_what_was_cached_may_be_a_whole_window() -> None:
     fields = fields_of(contents=[], cachedContent="cachedContents/1")
     assert media_in(b"", fields) == Carried(0, 1, 0)
