@@ -335,7 +335,9 @@ class Chat:
             lost += put_extra_under(encoded, self._configured(deployment), theirs.encode_request, traits)
         pass_as_given(traits.passed, {**deployment.defaults, **call.fields}, encoded.fields, lost)
         call.encoded = encoded
-        return self._finish(call, deployment, dialect, encoded.fields, lost)
+        body = self._finish(call, deployment, dialect, encoded.fields, lost)
+        encoded.fields = {}  # while it is still in the processor's cache: an answer may take minutes
+        return body
 
     def _traits(self, call: Call, deployment: Deployment, dialect: str) -> Traits:
         facts = deployment.facts
