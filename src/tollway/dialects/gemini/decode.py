@@ -78,9 +78,7 @@ def decode_request(fields: dict[str, Raw]) -> Conversation:
         conversation.model = decode_field("model", given["model"], str).removeprefix("models/")
     if "contents" not in given:
         raise BadRequest("contents is not specified", param="contents")
-    reader = _ContentReader(conversation)
-    for at, content in enumerate(_listed("contents", given["contents"])):
-        reader.read(content, at)
+    reader = _read_contents(given["contents"], conversation)
     if not conversation.messages:
         raise BadRequest("contents: at least one content is required", param="contents")
     if "systemInstruction" in given:
@@ -152,20 +150,28 @@ class _PlainContent(Struct, forbid_unknown_fields=True, gc=False):
     role: str = "user"
 
 
+class _RareContent(Exception):
+    """One that must be read with care."""
+
+
 _decode_plain = msgspec.json.Decoder(_PlainContent).decode
+_decode_plain_contents = msgspec.json.Decoder(list[_PlainContent]).decode
+_NOT_PLAIN = (msgspec.MsgspecError, UnicodeDecodeError, _RareContent)
 
 
-def _plain(raw: Raw) -> _PlainContent | None:
-    """A content as most are, in the usual spelling; None for what must be read with care. 0.6 us and more."""
+def _read_contents(raw: Raw, conversation: Conversation) -> _ContentReader:
+    """At once where all are plain, which costs half as much; else each by itself, with care where it must be."""
+    reader = _ContentReader(conversation)
     try:
-        content = _decode_plain(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
-    for part in content.parts:
-        wire = part.functionCall or part.functionResponse
-        if (part.text is None) == (not wire) or wire == _NULL or (part.functionCall and part.functionResponse):
-            return None
-    return content
+        for at, content in enumerate(_decode_plain_contents(raw)):
+            reader.read_plain(content, at)
+    except _NOT_PLAIN:
+        conversation.messages.clear()
+        conversation.dropped.clear()
+        reader = _ContentReader(conversation)
+        for at, one in enumerate(_listed("contents", raw)):
+            reader.read(one, at)
+    return reader
 
 
 class _ContentReader:
@@ -182,18 +188,33 @@ class _ContentReader:
         """One content is up to two messages of ours, the tools' results apart from what is said beside them; and the
         model's contents in a row are one, since Google's Python SDK keeps each chunk of a stream as a content.
         """
-        plain = _plain(raw)
-        if plain is not None and (plain.role == "user" or plain.role == "model"):
-            messages = self._conversation.messages
-            text = plain.parts[0].text if len(plain.parts) == 1 else None
-            if text and (plain.role == "user" or not messages or messages[-1].role != "assistant"):  # most contents
-                messages.append(Message("user" if plain.role == "user" else "assistant", [Text(text)]))
-            elif plain.role == "model":
-                self._go_on(self._plain_parts(plain, at))
-            else:
-                self._say(self._plain_parts(plain, at))
-            return
-        where = f"contents[{at}]"
+        try:
+            self.read_plain(_decode_plain(raw), at)
+        except _NOT_PLAIN:
+            self._read_with_care(raw, f"contents[{at}]")
+
+    def read_plain(self, content: _PlainContent, at: int) -> None:
+        """0.4 us for a text. Raises _RareContent before anything is changed."""
+        role = content.role
+        if role != "user" and role != "model":
+            raise _RareContent
+        if len(content.parts) == 1:
+            part = content.parts[0]
+            if part.text and not part.functionCall and not part.functionResponse:  # what most are
+                messages = self._conversation.messages
+                if role == "user":
+                    messages.append(Message("user", [Text(part.text)]))
+                    return
+                if not messages or messages[-1].role != "assistant":
+                    messages.append(Message("assistant", [Text(part.text)]))
+                    return
+        parts = self._plain_parts(content, at)
+        if role == "model":
+            self._go_on(parts)
+        else:
+            self._say(parts)
+
+    def _read_with_care(self, raw: Raw, where: str) -> None:
         content = _object(where, raw)
         role = _text(content, "role", where).lower() or "user"
         if role not in ("user", "model", "function", "tool"):
@@ -204,6 +225,10 @@ class _ContentReader:
             self._say(self.parts(content, where, []))
 
     def _plain_parts(self, content: _PlainContent, at: int) -> list[Part]:
+        for part in content.parts:
+            wire = part.functionCall or part.functionResponse
+            if (part.text is None) == (not wire) or wire == _NULL or (part.functionCall and part.functionResponse):
+                raise _RareContent
         parts: list[Part] = []
         for place, part in enumerate(content.parts):
             if part.text is not None:
@@ -214,6 +239,12 @@ class _ContentReader:
                 where = f"contents[{at}].parts[{place}].functionResponse"
                 parts.append(self._result(part.functionResponse, where))
         return parts
+
+    def plain_system(self, content: _PlainContent) -> list[Part]:
+        """Raises _RareContent for anything but texts."""
+        if any(part.text is None or part.functionCall or part.functionResponse for part in content.parts):
+            raise _RareContent
+        return [Text(part.text or "") for part in content.parts]
 
     def _say(self, parts: list[Part]) -> None:
         results: list[Part] = [part for part in parts if isinstance(part, ToolResult)]
@@ -381,7 +412,10 @@ def _response(raw: Raw, where: str) -> tuple[list[Part], bool]:
 def _system(raw: Raw, reader: _ContentReader) -> list[Part]:
     if _begins(raw, b'"'):
         return [Text(decode_field("systemInstruction", raw, str))]
-    return reader.parts(_object("systemInstruction", raw), "systemInstruction", [])
+    try:
+        return reader.plain_system(_decode_plain(raw))
+    except _NOT_PLAIN:
+        return reader.parts(_object("systemInstruction", raw), "systemInstruction", [])
 
 
 # --- generationConfig ----------------------------------------------------------------------------------------------

@@ -128,7 +128,9 @@ class _Writer:
         a call only after a user's turn.
         """
         messages = [message for message in self._conversation.messages if message.role != "system"]
-        asked_last = max((at for at, message in enumerate(messages) if message.role == "user"), default=-1)
+        asked_last = len(messages) - 1
+        while asked_last >= 0 and messages[asked_last].role != "user":
+            asked_last -= 1
         contents: list[dict[str, Any]] = []
         results: list[ToolResult] = []
         for at, message in enumerate(messages):
@@ -137,7 +139,9 @@ class _Writer:
                 if results:
                     self._answer(results, contents)
                     results = []
-                if text:
+                if text and message.role == "user":
+                    contents.append({"role": "user", "parts": [{"text": text}]})
+                elif text:
                     _add(contents, message.role, [{"text": text}])
                 continue
             if message.name:
