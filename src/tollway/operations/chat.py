@@ -333,7 +333,8 @@ class Chat:
         lost = conversation.dropped
         if deployment.defaults and self.speaks != CONFIGURED_IN:
             lost += put_extra_under(encoded, self._configured(deployment), theirs.encode_request, traits)
-        pass_as_given(traits.passed, {**deployment.defaults, **call.fields}, encoded.fields, lost)
+        if traits.passed:
+            pass_as_given(traits.passed, {**deployment.defaults, **call.fields}, encoded.fields, lost)
         call.encoded = encoded
         body = self._finish(call, deployment, dialect, encoded.fields, lost)
         encoded.fields = {}  # while it is still in the processor's cache: an answer may take minutes
@@ -604,7 +605,7 @@ def _may_hold_media(messages: Raw) -> bool:
         text = bytes(messages)
         # Media come with a "type"; JSON lets a client write its letters as \u0074. From behind it is searched three times as
         # quickly by some builds of Python, and as quickly by others; and that is where parts are found first.
-        if text.rfind(b'type"') < 0 and text.rfind(b"\\u00") < 0:
+        if text.rfind(b'"type"') < 0 and text.rfind(b"\\u00") < 0:
             return False
     try:
         for message in _decode_parts(messages):
