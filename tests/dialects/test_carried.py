@@ -57,7 +57,7 @@ from tollway.conversation import (
     as_function,
     fold,
 )
-from tollway.dialects import About, Traits, anthropic_messages, label_sealed, openai_chat, openai_responses
+from tollway.dialects import About, Traits, anthropic_messages, gemini, label_sealed, openai_chat, openai_responses
 
 MESSAGES = "https://docs.claude.com/en/api/messages"
 CHAT = "https://platform.openai.com/docs/api-reference/chat/create"
@@ -371,6 +371,7 @@ TRAITS = Traits(
 def bare(asked: Conversation, dialect: str) -> Conversation:
     """Without what only says in which wire format it stood."""
     asked.dialect, asked.dropped, asked.extra = dialect, [], {}
+    asked.tools = copy.deepcopy(asked.tools)  # those of a request that was read may be shared
     for tool in asked.tools:
         if tool.native is not None:
             tool.native, tool.dialect, tool.stand_ins = Raw(b"{}"), "", []
@@ -407,6 +408,23 @@ def test_a_conversation_comes_back_the_same_but_for_the_losses(name: str, asked:
     if name == OPENAI_CHAT:
         again.usage_wanted = True
     assert bare(again, name) == bare(expected, name)
+
+
+@pytest.mark.parametrize("dialect", [anthropic_messages, openai_responses, gemini])
+@settings(max_examples=120, deadline=None)
+@given(asked=everything())
+def test_a_conversation_read_at_once_is_the_one_read_with_care(
+    read_request: Callable[..., Any], dialect: Any, asked: Conversation
+) -> None:
+    name = dialect.NAME
+    if name == ANTHROPIC:
+        asked.reasoning = None
+    encoded = dialect.encode_request(asked, TRAITS)
+    fields = msgspec.json.decode(msgspec.json.encode(encoded.fields), type=dict[str, Raw])
+    fields.setdefault("model", Raw(b'"m"'))
+    at_once = read_request(name, fields, with_care=False)
+    assert isinstance(at_once, Conversation)
+    assert at_once == read_request(name, fields, with_care=True)
 
 
 # --- replies -------------------------------------------------------------------------------------------------------

@@ -34,8 +34,8 @@ from tollway.conversation import (
 )
 from tollway.dialects import decode_field, read_sealed
 from tollway.dialects.anthropic_messages.encode import NAME, clean_id
-from tollway.dialects.remembered import Remembered
 from tollway.errors import BadRequest
+from tollway.remembered import Remembered
 
 
 class _Cache(Struct, gc=False):

@@ -39,8 +39,8 @@ from tollway.dialects.gemini.parts import (
     unpack_thought,
 )
 from tollway.dialects.gemini.schema import json_schema
-from tollway.dialects.remembered import Remembered
 from tollway.errors import BadRequest
+from tollway.remembered import Remembered
 
 _NULL = Raw(b"null")
 _Fields = dict[str, Raw]

@@ -43,8 +43,8 @@ from tollway.conversation import (
     as_function,
 )
 from tollway.dialects import decode_field, read_sealed
-from tollway.dialects.remembered import Remembered
 from tollway.errors import BadRequest
+from tollway.remembered import Remembered
 
 NAME = "openai_chat"
 

@@ -17,8 +17,8 @@ from msgspec import Raw, Struct
 
 from tollway.conversation import CacheMark, Freeform, Tool, WebSearch, as_function
 from tollway.dialects import decode_field
-from tollway.dialects.remembered import Remembered
 from tollway.errors import BadRequest
+from tollway.remembered import Remembered
 
 NAME = "openai_responses"
 _NULL = Raw(b"null")

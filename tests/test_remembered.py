@@ -12,8 +12,8 @@ from msgspec import Raw
 
 from tollway.conversation import CacheMark, Conversation, Tool
 from tollway.dialects import anthropic_messages, openai_chat, openai_responses
-from tollway.dialects.remembered import BYTES_MIN, END_BYTES, Remembered
 from tollway.errors import BadRequest
+from tollway.remembered import BYTES_MIN, END_BYTES, Remembered
 
 
 class Counted:
