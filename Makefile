@@ -7,7 +7,7 @@ PYTHON ?= python3
 ARGS ?=
 ROUNDS ?= 10
 
-.PHONY: run test check format bench docs e2e soak wheel ui ui-check screenshots compiled test-compiled wheel-compiled
+.PHONY: run test check format bench pairs docs e2e soak wheel ui ui-check screenshots compiled test-compiled wheel-compiled
 
 run: $(UV)
 	$(UV) run --extra local tollway models pull smollm2
@@ -30,6 +30,10 @@ format: $(UV)
 
 bench: $(UV)
 	$(UV) run python bench/bench.py $(ARGS)
+
+# The same for a request in each API in front of each: `make pairs ARGS="--talk tools"`.
+pairs: $(UV)
+	$(UV) run python bench/pairs.py $(ARGS)
 
 docs: $(UV)
 	$(UV) run python scripts/make_provider_docs.py $(ARGS)

@@ -46,8 +46,9 @@ class Job:
     def is_right(self, answer: bytes) -> bool:
         body = answer.partition(b"\r\n\r\n")[2]
         if not self.events:
-            usage = json.loads(body)["usage"]
-            return bool(usage.get("total_tokens") or usage["output_tokens"])
+            told = json.loads(body)
+            usage = told["usage"] if "usage" in told else told["usageMetadata"]
+            return any(usage.get(name) for name in ("total_tokens", "output_tokens", "totalTokenCount"))
         return body.count(b"data: {") == self.events and body.count(self.last) == 1
 
 

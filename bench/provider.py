@@ -2,12 +2,14 @@
 
     python bench/provider.py        prints the port it listens on, on 127.0.0.1
 
-A request with `"stream":true` in it gets the events, one per turn of the loop; every other one gets the JSON answer.
+A request with `"stream":true` in it gets the events, one per turn of the loop; every other one gets the JSON answer, in the API
+that its path belongs to.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import uvloop
@@ -54,7 +56,43 @@ def _pieces() -> list[bytes]:
     return [first, *[word] * (EVENTS - 3), last + b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"]
 
 
+def _answers_elsewhere() -> dict[bytes, bytes]:
+    """The same answer in other APIs, by a word in their paths."""
+    text = _TEXT.decode()
+    usage = {
+        "input_tokens": PROMPT_TOKENS,
+        "output_tokens": ANSWER_TOKENS,
+        "total_tokens": PROMPT_TOKENS + ANSWER_TOKENS,
+    }
+    item = {"type": "message", "id": "msg_1", "status": "completed", "role": "assistant"}
+    counted = {"promptTokenCount": PROMPT_TOKENS, "candidatesTokenCount": ANSWER_TOKENS}
+    bodies: dict[bytes, Any] = {
+        b"/messages": {
+            "id": "msg_1", "type": "message", "role": "assistant", "model": "claude", "stop_reason": "end_turn",
+            "content": [{"type": "text", "text": text}], "usage": usage,
+        },
+        b"/responses": {
+            "id": "resp_1", "object": "response", "created_at": 1763760000, "status": "completed", "model": "gpt", "error": None,
+            "output": [{**item, "content": [{"type": "output_text", "annotations": [], "text": text}]}], "usage": usage,
+        },
+        b":generateContent": {
+            "candidates": [{"content": {"parts": [{"text": text}], "role": "model"}, "finishReason": "STOP", "index": 0}],
+            "usageMetadata": {**counted, "totalTokenCount": PROMPT_TOKENS + ANSWER_TOKENS}, "responseId": "r",
+        },
+        b"/converse": {
+            "output": {"message": {"role": "assistant", "content": [{"text": text}]}}, "stopReason": "end_turn",
+            "usage": {"inputTokens": PROMPT_TOKENS, "outputTokens": ANSWER_TOKENS}, "metrics": {"latencyMs": 1},
+        },
+    }  # fmt: skip
+    answers: dict[bytes, bytes] = {}
+    for word, body in bodies.items():
+        data = json.dumps(body).encode()
+        answers[word] = b"%bapplication/json\r\ncontent-length: %d\r\n\r\n%b" % (_HEAD, len(data), data)
+    return answers
+
+
 ANSWER, PIECES = _answer(), _pieces()
+ELSEWHERE = _answers_elsewhere()
 
 
 class Provider(asyncio.Protocol):
@@ -71,6 +109,8 @@ class Provider(asyncio.Protocol):
             head, end, body = data.partition(b"\r\n\r\n")
             if not end:
                 raise RuntimeError("the head of a request came in parts: this provider cannot read that")
+            line = head.partition(b"\r\n")[0]
+            self.answer = next((answer for word, answer in ELSEWHERE.items() if word in line), ANSWER)
             self.missing = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]) - len(body)
         else:
             self.missing -= len(data)
@@ -81,7 +121,7 @@ class Provider(asyncio.Protocol):
             if streaming:
                 self.send(0)
             else:
-                self.transport.write(ANSWER)
+                self.transport.write(self.answer)
 
     def send(self, piece: int) -> None:
         """One piece now, the next in the loop's next turn: each leaves in a packet of its own."""

@@ -33,6 +33,17 @@ def test_a_short_round_prints_ratios_and_finds_every_call_in_the_spend_log(tmp_p
     assert all(row["bad"] == 0 and row["calls"] > 0 and row["cpu_us"] > 0 for row in result["rows"])
 
 
+def test_each_api_in_front_of_another_is_measured() -> None:
+    asked = ["--rounds", "1", "--seconds", "0.2", "--clients", "gemini,responses", "--providers", "messages,bedrock"]
+    command = [sys.executable, str(BENCH.with_name("pairs.py")), *asked]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    head, *rows = [line.split() for line in done.stdout.splitlines()]
+    assert head[-2:] == ["messages", "bedrock"]
+    assert [row[0] for row in rows] == ["gemini", "responses"]
+    assert all(float(cost) > 50 for row in rows for cost in row[1:])  # 67 KB cannot cost less
+
+
 def test_an_unknown_target_is_named_and_nothing_is_started() -> None:
     command = [sys.executable, str(BENCH), "--targets", "tollway,apache"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
