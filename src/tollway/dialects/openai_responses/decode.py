@@ -124,18 +124,12 @@ class _Reasoning(Struct, gc=False):
     encrypted_content: str | None = None
 
 
-class _Item(_Kind, gc=False):
+class _Item(_Call, gc=False):
     """An item as nearly all are, of whatever kind, so that a talk is read at once. Null members that nobody reads make it rare."""
 
+    type: str | None = None
+    role: str | None = None
     content: str | list[_Part] | None = None
-    name: str = ""
-    call_id: str | None = None
-    namespace: str | None = None
-    arguments: Raw = Raw(b'""')
-    input: str = ""
-    execution: str | None = None
-    action: Raw = Raw(b"{}")
-    operation: Raw = Raw(b"{}")
     output: str | list[_Part] = ""
     status: str | None = None
     tools: list[Raw] | None = None
@@ -338,30 +332,30 @@ class _ItemReader:
         else:
             self._add(Message(role, parts), joinable=False)
 
-    def call(self, call: _Call | _Item, where: str) -> None:
+    def call(self, call: _Call, where: str) -> None:
         self._call(call, call.name, _arguments(call.arguments), where)
 
-    def custom_call(self, call: _Call | _Item, where: str) -> None:
+    def custom_call(self, call: _Call, where: str) -> None:
         """A call whose argument is plain text; elsewhere arguments are JSON, so the text is put into some."""
         self._call(call, call.name, msgspec.json.encode({"input": call.input}).decode(), where)
 
-    def tool_search(self, call: _Call | _Item, where: str) -> None:
+    def tool_search(self, call: _Call, where: str) -> None:
         self._call(call, "tool_search", _arguments(call.arguments), where)
 
-    def local_shell(self, call: _Call | _Item, where: str) -> None:
+    def local_shell(self, call: _Call, where: str) -> None:
         action = decode_field(f"{where}.action", call.action, dict[str, Raw])
         told = {name: value for name, value in action.items() if name != "type" and value not in _NOTHING}
         self._call(call, "local_shell", msgspec.json.encode(told).decode(), where)
 
-    def shell(self, call: _Call | _Item, where: str) -> None:
+    def shell(self, call: _Call, where: str) -> None:
         action = decode_field(f"{where}.action", call.action, dict[str, Raw])
         told = {name: value for name, value in action.items() if value != _NULL}
         self._call(call, "shell", msgspec.json.encode(told).decode(), where)
 
-    def apply_patch(self, call: _Call | _Item, where: str) -> None:
+    def apply_patch(self, call: _Call, where: str) -> None:
         self._call(call, "apply_patch", bytes(call.operation).decode(), where)
 
-    def _call(self, call: _Call | _Item, name: str, arguments: str, where: str) -> None:
+    def _call(self, call: _Call, name: str, arguments: str, where: str) -> None:
         call_id = call.call_id or call.id
         if not call_id or not name:
             member = "name" if call_id else "call_id"
