@@ -400,12 +400,11 @@ def holds_cache_marks(conversation: Conversation) -> bool:
 def _hold_mark(parts: list[Part]) -> bool:
     """Loops, because a generator would cost twice as much, and a talk has hundreds of parts; by what most of them are."""
     for part in parts:
-        kind = type(part)
-        if kind is Text or kind is ToolCall:
-            if part.cache is not None:  # type: ignore[union-attr]  # both have one
+        if type(part) is Text or type(part) is ToolCall:
+            if part.cache is not None:
                 return True
-        elif kind is ToolResult:
-            if part.cache is not None or _hold_mark(part.parts):  # type: ignore[union-attr]
+        elif type(part) is ToolResult:
+            if part.cache is not None or _hold_mark(part.parts):
                 return True
         elif getattr(part, "cache", None) is not None:
             return True
@@ -437,6 +436,23 @@ def note_hints(conversation: Conversation, names: tuple[str, ...] = ("user", "me
             note(conversation, name)
     if holds_cache_marks(conversation):
         note(conversation, "cache_control")
+
+
+#: How most schemas begin.
+_SAYS_ITS_TYPE = b'{"type":'
+
+
+def object_schema(schema: Raw | None) -> Any:
+    """The schema as it came. Only where it does not say that it is an object, which Anthropic and Bedrock demand, that is added."""
+    if schema is None:
+        return {"type": "object", "properties": {}}
+    if bytes(schema).startswith(_SAYS_ITS_TYPE):
+        return schema
+    try:
+        fields = msgspec.json.decode(schema, type=dict[str, Raw])
+    except msgspec.DecodeError:
+        return {"type": "object", "properties": {}}
+    return schema if "type" in fields else {"type": "object", **fields}
 
 
 #: Limits that structured output does not know; they are told to the model in words instead.

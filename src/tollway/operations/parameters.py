@@ -375,13 +375,12 @@ _MEDIA = frozenset({Image, Audio, Document, Video})
 def _holds_media(parts: Iterable[Part]) -> bool:
     """0.1 us. A loop, because a generator would cost twice as much, and a talk has hundreds of parts."""
     for part in parts:
-        kind = type(part)
-        if kind is Text or kind is ToolCall:
+        if type(part) is Text or type(part) is ToolCall:
             continue
-        if kind is ToolResult:
-            if _holds_media(part.parts):  # type: ignore[union-attr]  # it has them
+        if type(part) is ToolResult:
+            if _holds_media(part.parts):
                 return True
-        elif kind in _MEDIA:
+        elif type(part) in _MEDIA:
             return True
     return False
 

@@ -242,10 +242,10 @@ def _parts(content: str | Sequence[Raw | _CommonBlock], where: str) -> list[Part
     parts: list[Part] = []
     signatures: dict[str, str] = {}
     for place, given in enumerate(content):
-        if type(given) is _CommonBlock:
+        if isinstance(given, _CommonBlock):
             part = _part(given, None, where, place)
         else:
-            part = _part(_block(given, where, place), given, where, place)  # type: ignore[arg-type]  # mypy does not see by `type`
+            part = _part(_block(given, where, place), given, where, place)
         if type(part) is Reasoning and part.id:
             signatures[part.id] = part.signature
             continue
@@ -269,7 +269,7 @@ def _block(raw: Raw, where: str, place: int) -> _Block:
 
 def _part(block: _Block, raw: Raw | None, where: str, place: int) -> Part:
     """`raw` are the block's bytes, where they are known."""
-    cache = None if block.cache_control is None else CacheMark(block.cache_control.ttl or "")
+    cache = _cache_mark(block.cache_control)
     kind = block.type
     if kind == "text":
         if not block.citations:

@@ -34,6 +34,7 @@ from tollway.dialects import (
     Traits,
     leave_out,
     note,
+    object_schema,
     read_sealed,
     strict_schema,
     text_alone,
@@ -292,7 +293,7 @@ class _Writer:
         fields: dict[str, Any] = {"name": tool.name}
         if tool.description:
             fields["description"] = tool.description
-        fields["input_schema"] = _object_schema(tool.parameters)
+        fields["input_schema"] = object_schema(tool.parameters)
         if tool.strict and (self._traits.native_json_schema or self._conversation.dialect == NAME):
             fields["strict"] = True
             if self._conversation.dialect != NAME:
@@ -348,7 +349,7 @@ class _Writer:
         tool = {
             "name": JSON_TOOL_NAME,
             "description": form.description or "Gives the final answer. Call it once, with the whole answer.",
-            "input_schema": _object_schema(form.schema),
+            "input_schema": object_schema(form.schema),
         }
         own_tools = "tools" in fields
         fields["tools"] = [*fields.get("tools", []), tool]
@@ -527,23 +528,6 @@ def clean_id(call_id: str) -> str:
 
 def _encode_cache(cache: CacheMark) -> dict[str, str]:
     return {"type": "ephemeral", "ttl": cache.ttl} if cache.ttl else {"type": "ephemeral"}
-
-
-#: How most schemas begin.
-_SAYS_ITS_TYPE = b'{"type":'
-
-
-def _object_schema(schema: Raw | None) -> Any:
-    """The schema as it came. Only where it does not say that it is an object, which the API demands, that is added."""
-    if schema is None:
-        return {"type": "object", "properties": {}}
-    if bytes(schema).startswith(_SAYS_ITS_TYPE):
-        return schema
-    try:
-        fields = msgspec.json.decode(schema, type=dict[str, Raw])
-    except msgspec.DecodeError:
-        return {"type": "object", "properties": {}}
-    return schema if "type" in fields else {"type": "object", **fields}
 
 
 def _inline_text(source: Inline) -> str | None:

@@ -38,6 +38,7 @@ from tollway.dialects import (
     decode_field,
     leave_out,
     note,
+    object_schema,
     read_sealed,
     strict_schema,
     text_alone,
@@ -61,7 +62,6 @@ from tollway.dialects.bedrock_converse.parts import (
     family_of,
     image_block,
     is_base64,
-    object_schema,
     video_block,
 )
 

@@ -199,23 +199,6 @@ def arguments_object(text: str) -> Raw:
     return Raw(raw)
 
 
-#: How most schemas begin.
-_SAYS_ITS_TYPE = b'{"type":'
-
-
-def object_schema(schema: Raw | None) -> Any:
-    """The schema as it came. Only where it does not say that it is an object, which the API demands, that is added."""
-    if schema is None:
-        return {"type": "object", "properties": {}}
-    if bytes(schema).startswith(_SAYS_ITS_TYPE):
-        return schema
-    try:
-        fields = msgspec.json.decode(schema, type=dict[str, Raw])
-    except msgspec.DecodeError:
-        return {"type": "object", "properties": {}}
-    return schema if "type" in fields else {"type": "object", **fields}
-
-
 def is_base64(text: str) -> bool:
     try:
         base64.b64decode(text, validate=True)
