@@ -13,7 +13,7 @@ from msgspec import Raw
 from tollway.conversation import CacheMark, Conversation, Tool
 from tollway.dialects import anthropic_messages, openai_chat, openai_responses
 from tollway.errors import BadRequest
-from tollway.remembered import BYTES_MIN, END_BYTES, Remembered
+from tollway.remembered import BYTES_MIN, END_BYTES, THING_BYTES, Remembered
 
 
 class Counted:
@@ -29,7 +29,7 @@ class Counted:
 
 def test_the_same_bytes_are_asked_for_once() -> None:
     counted = Counted()
-    made = Remembered(counted)
+    made = Remembered(counted, len)
     text = b"[" + b"1," * BYTES_MIN + b"1]"
     first = made(Raw(text))
     assert made(Raw(bytes(bytearray(text)))) is first
@@ -37,7 +37,7 @@ def test_the_same_bytes_are_asked_for_once() -> None:
 
 
 def test_what_differs_only_in_its_middle_is_told_apart() -> None:
-    made = Remembered(Counted())
+    made = Remembered(Counted(), len)
     texts = [b"[" + b"1" * BYTES_MIN + middle + b"1" * END_BYTES + b"]" for middle in (b"2", b"3")]
     seen = [made(Raw(text)) for text in texts]
     assert seen[0] is not seen[1]
@@ -46,7 +46,7 @@ def test_what_differs_only_in_its_middle_is_told_apart() -> None:
 
 def test_what_is_short_is_read_each_time() -> None:
     counted = Counted()
-    made = Remembered(counted)
+    made = Remembered(counted, len)
     made(Raw(b"[]"))
     made(Raw(b"[]"))
     assert counted.asked == [b"[]", b"[]"]
@@ -56,7 +56,7 @@ def test_a_refusal_is_not_remembered() -> None:
     def refuse(raw: Raw) -> None:
         raise BadRequest("no")
 
-    made = Remembered(refuse)
+    made = Remembered(refuse, len)
     for _ in range(2):
         with pytest.raises(BadRequest, match="no"):
             made(Raw(b"1" * BYTES_MIN))
@@ -65,17 +65,27 @@ def test_a_refusal_is_not_remembered() -> None:
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(BYTES_MIN, 3 * BYTES_MIN)), max_size=60))
 def test_no_more_is_kept_than_may_be(asked: list[tuple[int, int]]) -> None:
     most = 4 * BYTES_MIN
-    made = Remembered(Counted(), bytes_max=most)
+    made = Remembered(Counted(), len, bytes_max=most)
     for digit, size in asked:
         assert made(Raw(b"%d" % digit * size)) == [size]
-        kept = [len(text) for text, _ in made._known.values()]
-        assert sum(kept) == made._bytes <= most
+        kept = [len(text) for text, _, _ in made._known.values()]
+        assert sum(kept) + THING_BYTES * len(kept) == made._bytes <= most
         assert size in kept
+
+
+def test_many_small_things_are_not_kept_because_their_json_is_short() -> None:
+    asked = Counted()
+    made = Remembered(asked, lambda made: made[0], bytes_max=64 * BYTES_MIN)  # a thing for each byte
+    raw = Raw(b"1" * BYTES_MIN)
+    made(raw)
+    made(raw)
+    assert len(asked.asked) == 2
+    assert made._bytes == 0
 
 
 def test_what_was_asked_for_last_stays_longest() -> None:
     counted = Counted()
-    made = Remembered(counted, bytes_max=2 * BYTES_MIN)
+    made = Remembered(counted, len, bytes_max=2 * (BYTES_MIN + THING_BYTES))
     one, two, three = (Raw(digit * BYTES_MIN) for digit in (b"1", b"2", b"3"))
     for raw in (one, two, one, three, one):
         made(raw)

@@ -363,7 +363,7 @@ def _read_tools(raw: Raw) -> list[Tool]:
     return [_tool(one, at) for at, one in enumerate(decode_field("tools", raw, list[Raw]))]
 
 
-_tools = Remembered(_read_tools)
+_tools = Remembered(_read_tools, len)
 
 
 def _is_ordinary(tool: _Tool) -> bool:

@@ -505,7 +505,7 @@ def _read_tools(raw: Raw) -> tuple[list[Tool], list[str]]:
     return tools, left_out
 
 
-_tools = Remembered(_read_tools)
+_tools = Remembered(_read_tools, lambda made: len(made[0]))
 
 
 def _function(raw: Raw, where: str, left_out: list[str]) -> Tool:

@@ -544,7 +544,7 @@ def _read_tools(raw: Raw) -> list[Tool]:
     return [_decode_tool(tool, json) for tool, json in zip(wire, whole, strict=True)]
 
 
-_tools = Remembered(_read_tools)
+_tools = Remembered(_read_tools, len)
 
 
 def _decode_tool(tool: _Tool, raw: Raw) -> Tool:

@@ -156,7 +156,7 @@ def _read_tools(raw: Raw) -> list[Tool]:
     return [decode_tool(one, f"tools[{at}]") for at, one in enumerate(decode_field("tools", raw, list[Raw]))]
 
 
-_tools = Remembered(_read_tools)
+_tools = Remembered(_read_tools, lambda tools: sum([1 + len(tool.stand_ins) for tool in tools]))
 
 
 def decode_tool(raw: Raw, where: str) -> Tool:
